@@ -1,0 +1,106 @@
+"""The name of every stored object, in one place.
+
+Inbox of a stage (one bucket each; only the stage itself reads and deletes there):
+    RUN/SEGMENT/ATTEMPT/activation/ITERATION/MICROBATCH       from the stage before
+    RUN/SEGMENT/ATTEMPT/gradient/ITERATION/MICROBATCH         from the stage after
+    RUN/SEGMENT/ATTEMPT/split/ITERATION/OWNER/SENDER          from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/merged/ITERATION/OWNER                from a replica of the stage itself
+
+Artifact bucket:
+    data/DIGEST/index.json, data/DIGEST/train-SHARD.safetensors, .../test-...
+    runs/RUN/manifest.json
+    runs/RUN/initial/layer-LAYER.safetensors
+    runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
+    runs/RUN/segments/SEGMENT/ATTEMPT/checkpoint/layer-LAYER.safetensors
+    runs/RUN/segments/SEGMENT/ATTEMPT/{progress,summary,failure,timeline}/STAGE-REPLICA.json
+    runs/RUN/segments/SEGMENT/ATTEMPT/abort.json
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GangKeys:
+    """Names within one attempt at one segment of one run: a gang of workers."""
+
+    run: str
+    segment: int
+    attempt: int
+
+    @property
+    def _inbox(self) -> str:
+        return f"{self.run}/{self.segment:05d}/{self.attempt:03d}"
+
+    @property
+    def _artifacts(self) -> str:
+        return f"{segments_prefix(self.run)}{self.segment:05d}/{self.attempt:03d}"
+
+    def activation(self, iteration: int, micro_batch: int) -> str:
+        return f"{self._inbox}/activation/{iteration:08d}/{micro_batch:05d}"
+
+    def gradient(self, iteration: int, micro_batch: int) -> str:
+        return f"{self._inbox}/gradient/{iteration:08d}/{micro_batch:05d}"
+
+    def split(self, iteration: int, owner: int, sender: int) -> str:
+        return f"{self._inbox}/split/{iteration:08d}/{owner:04d}/{sender:04d}"
+
+    def merged(self, iteration: int, owner: int) -> str:
+        return f"{self._inbox}/merged/{iteration:08d}/{owner:04d}"
+
+    @property
+    def checkpoint_prefix(self) -> str:
+        return f"{self._artifacts}/checkpoint/"
+
+    @property
+    def abort(self) -> str:
+        return f"{self._artifacts}/abort.json"
+
+    def progress(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/progress/{stage:03d}-{replica:04d}.json"
+
+    def summary(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/summary/{stage:03d}-{replica:04d}.json"
+
+    def failure(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/failure/{stage:03d}-{replica:04d}.json"
+
+    def timeline(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/timeline/{stage:03d}-{replica:04d}.json"
+
+
+def layer(prefix: str, index: int) -> str:
+    """A layer's file of the checkpoint whose files begin with ``prefix``."""
+    return f"{prefix}layer-{index:05d}.safetensors"
+
+
+def run_prefix(run: str) -> str:
+    return f"runs/{run}/"
+
+
+def segments_prefix(run: str) -> str:
+    return f"{run_prefix(run)}segments/"
+
+
+def manifest(run: str) -> str:
+    return f"{run_prefix(run)}manifest.json"
+
+
+def initial_prefix(run: str) -> str:
+    return f"{run_prefix(run)}initial/"
+
+
+def commits_prefix(run: str) -> str:
+    return f"{run_prefix(run)}commits/"
+
+
+def commit(run: str, number: int) -> str:
+    return f"{commits_prefix(run)}{number:05d}.json"
+
+
+def data_index(digest: str) -> str:
+    return f"data/{digest}/index.json"
+
+
+def data_shard(digest: str, split: str, shard: int) -> str:
+    """``split`` is "train" or "test"."""
+    return f"data/{digest}/{split}-{shard:05d}.safetensors"

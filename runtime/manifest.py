@@ -1,0 +1,277 @@
+"""The deployment manifest: one training plan as reviewed JSON, and every rule that a plan must satisfy.
+
+The planner writes it, ``infra`` turns it into a stack, workers execute it; they meet only here. Loading checks all
+that CDK does not. The text is canonical: the same manifest is always the same bytes, so its SHA-256 names the plan.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from runtime.batches import total_iterations
+from runtime.errors import UserInputError
+from runtime.limits import (
+    LAMBDA_ACCOUNT_CONCURRENCY,
+    LAMBDA_MAX_MEMORY_MB,
+    LAMBDA_MAX_TIMEOUT_S,
+    LAMBDA_MAX_TMP_MB,
+    LAMBDA_MIN_MEMORY_MB,
+    LAMBDA_MIN_TMP_MB,
+    LAMBDA_UNRESERVED_CONCURRENCY,
+    STATES_ARRAY_RANGE_ITEMS,
+)
+from runtime.schedule import ScheduleName
+from runtime.spec import DataSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
+
+SCHEMA_VERSION = 1
+MAX_STAGES = 100
+"""One inbox, one function and their roles each: about 5 resources of CloudFormation's 500 per stack."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+RunId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")]
+Requirement = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.+!_-]+)?$")]
+
+
+class Architecture(StrEnum):
+    """Instruction set of the functions."""
+
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
+class OnDestroy(StrEnum):
+    """What ``cdk destroy`` does with the artifact bucket (data, checkpoints, weights, reports)."""
+
+    RETAIN = "retain"
+    DELETE = "delete"
+
+
+class PackageSpec(Strict):
+    """What ships with the workers besides ``runtime``."""
+
+    source: str = Field(description="folder with the factories' modules, relative to the manifest, '/'-separated")
+    requirements: list[Requirement] = Field(default_factory=list, description="pip requirements of the model's code")
+
+    @model_validator(mode="after")
+    def _source_is_relative(self) -> "PackageSpec":
+        if not self.source or self.source.startswith(("/", "~")) or "\\" in self.source or "\0" in self.source:
+            raise ValueError(f"source must be a relative folder with '/' separators (source: {self.source!r})")
+        return self
+
+
+class DatasetFacts(Strict):
+    """What the planner saw in the data; workers and ``start`` refuse other data."""
+
+    train_samples: Annotated[int, Field(ge=1)]
+    test_samples: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class StagePrediction(Strict):
+    """Predicted figures of one worker of a stage; times are seconds per iteration."""
+
+    compute_s: NonNegative
+    upload_s: NonNegative
+    download_s: NonNegative
+    synchronise_s: NonNegative
+    memory_mb: NonNegative = Field(description="peak resident memory")
+    usd_per_iteration: NonNegative = Field(description="of all replicas of the stage")
+
+
+class Stage(Strict):
+    """Layers ``first_layer`` to ``end_layer - 1`` as one Lambda function, run as ``replicas`` workers."""
+
+    first_layer: Annotated[int, Field(ge=0)]
+    end_layer: Annotated[int, Field(ge=1, description="one past the last layer")]
+    modules: list[ModuleName] = Field(description="class names of the layers, for the reader")
+    memory_mb: Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
+    ephemeral_storage_mb: Annotated[int, Field(ge=LAMBDA_MIN_TMP_MB, le=LAMBDA_MAX_TMP_MB)] = LAMBDA_MIN_TMP_MB
+    replicas: Annotated[int, Field(ge=1, le=STATES_ARRAY_RANGE_ITEMS)]
+    predicted: StagePrediction
+
+    @property
+    def layers_label(self) -> str:
+        last = self.end_layer - 1
+        return f"layer {last}" if last == self.first_layer else f"layers {self.first_layer}-{last}"
+
+    @model_validator(mode="after")
+    def _names_every_layer(self) -> "Stage":
+        if len(self.modules) != self.end_layer - self.first_layer:
+            raise ValueError(
+                f"modules must name each layer of the stage "
+                f"(layers {self.first_layer} to {self.end_layer - 1}, names: {len(self.modules)})"
+            )
+        return self
+
+
+class SynchronisationSettings(Strict):
+    """How replicas average gradients."""
+
+    algorithm: Literal["scatter_reduce"] = "scatter_reduce"
+
+
+class SegmentPlan(Strict):
+    """A segment is one gang of invocations; the workflow repeats segments until all iterations are done."""
+
+    iterations: Annotated[int, Field(ge=1, description="iterations of every segment but the last")]
+    timeout_s: Annotated[int, Field(ge=1, le=LAMBDA_MAX_TIMEOUT_S, description="of each function")]
+    stall_timeout_s: Positive = Field(description="a worker gives up when an object it awaits has not come by then")
+
+
+class Prediction(Strict):
+    """Predicted figures of the whole plan on ``platform``."""
+
+    iteration_s: NonNegative
+    total_s: NonNegative
+    usd_per_iteration: NonNegative
+    usd_total: NonNegative
+    objective: NonNegative
+    gap: NonNegative = Field(description="proven relative distance of the objective from the optimum")
+
+
+class Hashes(Strict):
+    """SHA-256 of what the plan was made from."""
+
+    job: Sha256
+    profile: Sha256
+    source: Sha256 = Field(description="of the package's source folder")
+
+
+class Manifest(Strict):
+    """One plan. See the module docstring."""
+
+    schema_version: Literal[1]
+    name: JobName
+    model: ModelSpec
+    data: DataSpec
+    dataset: DatasetFacts
+    training: TrainingSpec
+    iterations: Annotated[int, Field(ge=1, description="optimiser steps of the whole run")]
+    schedule: ScheduleName
+    synchronisation: SynchronisationSettings
+    platform: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="platform profile planned for")
+    architecture: Architecture
+    max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)]
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=MAX_STAGES)]
+    segment: SegmentPlan
+    package: PackageSpec
+    on_destroy: OnDestroy
+    predicted: Prediction
+    hashes: Hashes
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Manifest":
+        expected = 0
+        for index, stage in enumerate(self.stages):
+            if stage.first_layer != expected or stage.end_layer <= stage.first_layer:
+                raise ValueError(
+                    f"stages must cover the layers in order and without gaps: stage {index} should begin at layer "
+                    f"{expected} and have at least one (first_layer: {stage.first_layer}, end_layer: {stage.end_layer})"
+                )
+            expected = stage.end_layer
+        if self.workers > self.max_concurrency:
+            raise ValueError(
+                f"all workers run at once, so their number must not exceed max_concurrency "
+                f"(workers: {self.workers}, max_concurrency: {self.max_concurrency})"
+            )
+        training = self.training
+        expected = total_iterations(
+            self.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
+        )
+        if self.iterations != expected:
+            raise ValueError(
+                f"iterations must follow from the training section and the data "
+                f"(iterations: {self.iterations}, expected: {expected})"
+            )
+        return self
+
+    @property
+    def layer_count(self) -> int:
+        return self.stages[-1].end_layer
+
+    @property
+    def workers(self) -> int:
+        """Functions running at the same time."""
+        return sum(stage.replicas for stage in self.stages)
+
+    @property
+    def segments(self) -> int:
+        return -(-self.iterations // self.segment.iterations)
+
+    def segment_range(self, segment: int) -> range:
+        """The iterations of a segment, both counted from 0."""
+        begin = segment * self.segment.iterations
+        return range(begin, min(begin + self.segment.iterations, self.iterations))
+
+    def to_json(self) -> str:
+        """Canonical text: fixed key order, two-space indent, one newline at the end."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        """Name of this plan: SHA-256 of its canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def describe_errors(error: ValidationError, origin: str) -> str:
+    """Pydantic's findings as lines 'origin: key: what is wrong (given: value)'."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+        message = item["msg"].removeprefix("Value error, ")
+        given = item.get("input")
+        shown = "" if isinstance(given, dict | list) or item["type"] == "missing" else f" (given: {given!r:.120})"
+        lines.append(f"{origin}: {key}: {message}{shown}")
+    return "\n".join(lines)
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is given twice")
+    return dict(pairs)
+
+
+def parse_manifest(text: str | bytes, origin: str) -> Manifest:
+    """Reads and validates a manifest; ``origin`` names it in messages.
+
+    Raises:
+        UserInputError: not JSON, another schema version, or a rule of the manifest does not hold.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise UserInputError(f"{origin}: not valid JSON: {error}. Write it again with `funcpipe plan`.") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserInputError(
+            f"{origin}: schema_version is {version!r}, this funcpipe reads {SCHEMA_VERSION}. "
+            "Write the manifest again with `funcpipe plan`."
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise UserInputError(
+            describe_errors(error, origin) + "\nCorrect it, or write it again with `funcpipe plan`."
+        ) from None
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Reads and validates a manifest file. Raises UserInputError as ``parse_manifest``, and when it is not there."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserInputError(f"{path}: {error.strerror}. Make a manifest with `funcpipe plan JOB`.") from None
+    return parse_manifest(text, str(path))
+
+
+def json_schema() -> str:
+    """The text of ``manifest.schema.json``."""
+    schema = Manifest.model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"

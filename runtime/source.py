@@ -1,0 +1,44 @@
+"""Which files of the user's source folder ship with the workers, and the digest that names them."""
+
+import hashlib
+from pathlib import Path
+
+from runtime.errors import UserInputError
+
+SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "cdk.out", "node_modules"})
+SKIPPED_SUFFIXES = (".pyc", ".toml", "manifest.json", "profile.json")
+"""Compiled code, and what funcpipe itself reads and writes beside the model."""
+
+
+def source_files(folder: Path) -> list[Path]:
+    """The files that ship, relative to ``folder``, sorted; hidden ones and links do not.
+
+    Raises:
+        UserInputError: ``folder`` is no folder.
+    """
+    if not folder.is_dir():
+        raise UserInputError(f"{folder}: the package's source folder does not exist. Correct package.source.")
+
+    def walk(place: Path) -> list[Path]:
+        found: list[Path] = []
+        for entry in place.iterdir():
+            if entry.name.startswith(".") or entry.is_symlink():
+                continue
+            if entry.is_dir():
+                if entry.name not in SKIPPED_FOLDERS:
+                    found += walk(entry)
+            elif not entry.name.endswith(SKIPPED_SUFFIXES):
+                found.append(entry.relative_to(folder))
+        return found
+
+    return sorted(walk(folder), key=lambda path: path.as_posix())
+
+
+def source_sha256(folder: Path) -> str:
+    """Digest of the names and contents of ``source_files(folder)``."""
+    digest = hashlib.sha256()
+    for path in source_files(folder):
+        content = (folder / path).read_bytes()
+        digest.update(f"{len(path.as_posix())} {path.as_posix()} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
