@@ -7,7 +7,7 @@ Inbox of a stage (one bucket each; only the stage itself reads and deletes there
     RUN/SEGMENT/ATTEMPT/merged/ITERATION/OWNER                from a replica of the stage itself
 
 Artifact bucket:
-    data/DIGEST/index.json, data/DIGEST/train-SHARD.safetensors, .../test-...
+    data/DIGEST/index.json, data/DIGEST/{train,test}-{input,target}-SHARD.safetensors
     runs/RUN/manifest.json
     runs/RUN/initial/layer-LAYER.safetensors
     runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
@@ -101,6 +101,6 @@ def data_index(digest: str) -> str:
     return f"data/{digest}/index.json"
 
 
-def data_shard(digest: str, split: str, shard: int) -> str:
-    """``split`` is "train" or "test"."""
-    return f"data/{digest}/{split}-{shard:05d}.safetensors"
+def data_shard(digest: str, split: str, field: str, shard: int) -> str:
+    """``split`` is "train" or "test", ``field`` is "input" or "target"."""
+    return f"data/{digest}/{split}-{field}-{shard:05d}.safetensors"
