@@ -47,7 +47,7 @@ def write_shards(dataset: Dataset, store: Store) -> ShardIndex:
         for shard, start in enumerate(range(0, len(inputs), step)):
             for field, tensor in (("input", inputs), ("target", targets)):
                 key = keys.data_shard(dataset.sha256, split, field, shard)
-                store.put(key, encode({field: tensor[start : start + step].clone()}))
+                store.put(key, encode({field: tensor[start : start + step]}))
             sizes[split].append(len(inputs[start : start + step]))
     index = ShardIndex(dataset_sha256=dataset.sha256, train=sizes["train"], test=sizes["test"])
     store.put(keys.data_index(dataset.sha256), index.model_dump_json().encode())
@@ -83,7 +83,7 @@ class ShardReader:
         return self._cache[shard]
 
     def batch(self, epoch: int, start: int, size: int) -> torch.Tensor:
-        """Samples at positions ``start`` to ``start + size`` of the epoch's order: [size, ...]. One caller at a time."""
+        """Samples at positions ``start`` to ``start + size`` of the epoch's order, [size, ...]; one caller at a time."""
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self._seed, epoch, self._index.train))
         wanted = self._order[1][start : start + size]

@@ -127,7 +127,9 @@ class TrainingSpec(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingSpec":
         if (self.epochs is None) == (self.iterations is None):
-            raise ValueError(f"give exactly one of epochs and iterations (epochs: {self.epochs}, iterations: {self.iterations})")
+            raise ValueError(
+                f"give exactly one of epochs and iterations (epochs: {self.epochs}, iterations: {self.iterations})"
+            )
         if self.micro_batch_size > self.global_batch_size:
             raise ValueError(
                 f"micro_batch_size must not exceed global_batch_size "

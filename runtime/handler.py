@@ -1,0 +1,139 @@
+"""The Lambda entry: from event and environment to a worker, and from a failure to the records that explain it.
+
+Environment: FUNCPIPE_STAGE, FUNCPIPE_ARTIFACTS_URL, FUNCPIPE_INBOX_URLS (JSON object: stage number to store URL, of the
+stage itself and its neighbours), FUNCPIPE_SOURCE (folder of the user's modules, relative to the code's root);
+optional: FUNCPIPE_THREADS, FUNCPIPE_LINK (JSON of ``store_wrappers.LinkSpec``: slow the stores down to a given link).
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runtime import keys
+from runtime.errors import FuncpipeError, UserInputError
+from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
+from runtime.mailbox import GangAborted, Stalled
+from runtime.manifest import Manifest, parse_manifest
+from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
+from runtime.store import KeyNotFound, Store, open_store
+from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
+from runtime.worker import Invocation, Worker
+
+
+class WorkerFailed(Exception):
+    """A worker stopped before its segment's end; the message is for the workflow's history."""
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """AWS Lambda's entry: runs one worker for one segment; returns a small account of it."""
+    summary = handle(
+        event,
+        os.environ,
+        request_id=context.aws_request_id,
+        remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+    )
+    return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
+
+
+def handle(
+    event: dict[str, Any], environment: Mapping[str, str], *, request_id: str, remaining_s: Callable[[], float]
+) -> WorkerSummary:
+    """Runs one worker wherever it is: on Lambda, on the embedded AWS, in a local process.
+
+    Raises:
+        WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
+    """
+    started_at = time.time()
+    worker_event = WorkerEvent.model_validate(event)
+    counter = TrafficCounter()
+    artifacts, inboxes = _stores(environment, counter)
+    if int(environment["FUNCPIPE_STAGE"]) != worker_event.stage:
+        raise WorkerFailed(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
+    torch.set_num_threads(_threads(environment))
+    worker: Worker | None = None
+    try:
+        worker = Worker(
+            Invocation(
+                event=worker_event,
+                manifest=_deployed_manifest(artifacts, worker_event),
+                inboxes=inboxes,
+                artifacts=artifacts,
+                source=Path(environment.get("LAMBDA_TASK_ROOT", "."), environment["FUNCPIPE_SOURCE"]),
+                counter=counter,
+                request_id=request_id,
+                started_at=started_at,
+                remaining_s=remaining_s,
+            )
+        )
+        return worker.run()
+    except Exception as error:  # whatever the user's model raises must stop the gang and be told
+        cause = (worker and worker.lanes.first_error) or error
+        raise WorkerFailed(_record(worker_event, artifacts, worker, cause)) from cause
+
+
+def _threads(environment: Mapping[str, str]) -> int:
+    if "FUNCPIPE_THREADS" in environment:
+        return int(environment["FUNCPIPE_THREADS"])
+    memory_mb = int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", LAMBDA_MEMORY_PER_VCPU_MB))
+    return max(1, min(os.cpu_count() or 1, math.ceil(memory_mb / LAMBDA_MEMORY_PER_VCPU_MB)))
+
+
+def _stores(environment: Mapping[str, str], counter: TrafficCounter) -> tuple[Store, dict[int, Store]]:
+    link = Link(LinkSpec.model_validate_json(environment["FUNCPIPE_LINK"])) if "FUNCPIPE_LINK" in environment else None
+
+    def open_counted(url: str) -> Store:
+        store = open_store(url)
+        return CountingStore(ThrottledStore(store, link) if link else store, counter)
+
+    inbox_urls: dict[str, str] = json.loads(environment["FUNCPIPE_INBOX_URLS"])
+    artifacts = open_counted(environment["FUNCPIPE_ARTIFACTS_URL"])
+    return artifacts, {int(stage): open_counted(url) for stage, url in inbox_urls.items()}
+
+
+def _deployed_manifest(artifacts: Store, event: WorkerEvent) -> Manifest:
+    """The run's manifest, if it is the plan that was deployed."""
+    key = keys.manifest(event.run)
+    try:
+        text = artifacts.get(key)
+    except KeyNotFound:
+        raise UserInputError(f"run {event.run} has no manifest in storage; start it with `funcpipe start`") from None
+    if (found := hashlib.sha256(text).hexdigest()) != event.manifest_sha256:
+        raise UserInputError(
+            f"{key} is not the plan that was deployed (SHA-256: {found}, deployed: {event.manifest_sha256}); "
+            "deploy it with `cdk deploy`, or start the run with the deployed manifest"
+        )
+    return parse_manifest(text, key)
+
+
+def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: BaseException) -> str:
+    """Leaves the failure's record, makes the gang stop, and returns the message for the workflow's history."""
+    kind = "aborted" if isinstance(error, GangAborted) else "stalled" if isinstance(error, Stalled) else "exception"
+    iteration, instruction = worker.position if worker else (None, "start")
+    expected = isinstance(error, FuncpipeError)
+    failure = Failure(
+        event=event,
+        kind=kind,  # type: ignore[arg-type]
+        iteration=iteration,
+        instruction=instruction,
+        error=f"{type(error).__name__}: {error}",
+        traceback="" if expected else "".join(traceback.format_exception(error)),
+        at=time.time(),
+    )
+    message = (
+        f"stage {event.stage}, replica {event.replica}, segment {event.segment}, attempt {event.attempt}, "
+        f"iteration {iteration}, instruction {instruction}: {failure.error}"
+    )
+    gang = keys.GangKeys(event.run, event.segment, event.attempt)
+    if kind != "aborted":
+        abort = Abort(reason="failure", message=message, failure=failure, at=failure.at)
+        artifacts.put(gang.abort, abort.model_dump_json().encode(), if_absent=True)
+    artifacts.put(gang.failure(event.stage, event.replica), failure.model_dump_json().encode())
+    return message

@@ -1,0 +1,323 @@
+"""One worker: a replica of a stage, for one segment. Executes the schedule, then leaves a checkpoint and a summary.
+
+The compute lane is this thread: a loop over the schedule's instructions with one method per kind. What it needs from
+storage is requested ahead, in schedule order, up to IN_FLIGHT objects; what it produces is handed to the upload lane.
+"""
+
+import resource
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import keys
+from runtime.batches import MicroBatch, micro_batches
+from runtime.checkpoint import load_layers, read_commit, save_layers, write_commit
+from runtime.codec import Bundle, pack
+from runtime.errors import FuncpipeError
+from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_optimizer
+from runtime.lanes import IN_FLIGHT, Lanes, Recorder
+from runtime.mailbox import Mailbox, Received
+from runtime.manifest import Manifest
+from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
+from runtime.scatter_reduce import ScatterReduce
+from runtime.schedule import SCHEDULES, Instruction, Lane, Op
+from runtime.shards import ShardReader
+from runtime.stage_module import StageModule
+from runtime.store import Store
+from runtime.store_wrappers import TrafficCounter
+
+PROGRESS_INTERVAL_S = 1.0
+"""A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, KiB on Linux
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The surroundings of one worker: where its stores and sources are, and how long it may live."""
+
+    event: WorkerEvent
+    manifest: Manifest
+    inboxes: dict[int, Store]
+    artifacts: Store
+    source: Path
+    counter: TrafficCounter
+    request_id: str
+    started_at: float
+    remaining_s: Callable[[], float]
+
+
+class Worker:
+    """``run`` does all; ``position`` tells where it was when it failed."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        event, manifest = invocation.event, invocation.manifest
+        self._event, self._manifest = event, manifest
+        self._stage, self._dtype = manifest.stages[event.stage], TORCH_DTYPES[manifest.training.dtype]
+        self._is_first, self._is_last = event.stage == 0, event.stage == len(manifest.stages) - 1
+        self.gang = keys.GangKeys(event.run, event.segment, event.attempt)
+        self.position: tuple[int | None, str | None] = (None, None)
+        self._mailbox = Mailbox(
+            stage=event.stage,
+            inboxes=invocation.inboxes,
+            artifacts=invocation.artifacts,
+            gang=self.gang,
+            stall_timeout_s=manifest.segment.stall_timeout_s,
+            deadline=time.monotonic() + invocation.remaining_s(),
+        )
+        self._recorder = Recorder(event.stage, event.replica)
+        self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
+        self._ahead: Iterator[tuple[int, Instruction, MicroBatch]] = iter(())
+        self._requested: deque[tuple[int, Instruction, Future[Received]]] = deque()
+        self._held: dict[tuple[Op, int], Bundle] = {}
+        self._losses: list[float] = []
+        self._iteration_ends: list[float] = []
+        self._reading = threading.Lock()
+        self._progress: Future[object] | None = None
+        self._reported_at = 0.0
+
+    def run(self) -> WorkerSummary:
+        """Trains the segment's iterations.
+
+        Raises:
+            GangAborted, Stalled: another worker failed, or is too slow.
+            FuncpipeError: the segment does not fit into the worker's life time; a checkpoint is damaged.
+            Exception: whatever the user's model raises.
+        """
+        try:
+            return self._run()
+        finally:
+            self.lanes.close()
+
+    def _run(self) -> WorkerSummary:
+        self._prepare()
+        iterations = self._manifest.segment_range(self._event.segment)
+        self._ahead = self._downloads(iterations)
+        self._report(iterations.start)
+        for iteration in iterations:
+            self._check_life_time(iteration)
+            self._iterate(iteration)
+            self._iteration_ends.append(time.time())
+            self._report(iteration + 1)
+        self.position = (None, "checkpoint")
+        self.lanes.drain()
+        return self._finish(iterations)
+
+    # -- before the first iteration ---------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        training, event, source = self._manifest.training, self._event, self._invocation.source
+        artifacts, stage = self._invocation.artifacts, self._stage
+        self.position = (None, "start")
+        commit = read_commit(artifacts, event.run, event.segment)
+        self._layers, _ = build_layers(
+            self._manifest.model, source, stage.first_layer, stage.end_layer, training.seed, training.dtype
+        )
+        self._optimizer = build_optimizer(training.optimizer, self._layers.parameters())
+        load_layers(artifacts, commit, self._layers, stage.first_layer, self._optimizer)
+        self._module = StageModule(
+            self._layers,
+            first_layer=stage.first_layer,
+            seed=training.seed,
+            loss=build_loss(training.loss, source) if self._is_last else None,
+            is_first=self._is_first,
+        )
+        self._trainable = [p for p in self._layers.parameters() if p.requires_grad]
+        self._reduce = ScatterReduce(self.lanes, self.gang, event.replica, stage.replicas)
+        self._readers: dict[str, ShardReader] = {}
+        if fields := ["input"] * self._is_first + ["target"] * self._is_last:
+            index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
+            for field in fields:
+                self._readers[field] = ShardReader(store=artifacts, index=index, field=field, seed=training.seed)
+
+    # -- the schedule ----------------------------------------------------------------------------------------------
+
+    def _batches(self, iteration: int) -> list[MicroBatch]:
+        training = self._manifest.training
+        return micro_batches(
+            iteration, self._manifest.dataset.train_samples, training.global_batch_size, training.micro_batch_size
+        )
+
+    def _program(self, batches: list[MicroBatch]) -> tuple[Instruction, ...]:
+        event, stages = self._event, self._manifest.stages
+        generate = SCHEDULES[self._manifest.schedule]
+        return generate(event.stage, len(stages), event.replica, self._stage.replicas, len(batches))
+
+    def _downloads(self, iterations: range) -> Iterator[tuple[int, Instruction, MicroBatch]]:
+        """What the download lane does over the whole segment, in order."""
+        for iteration in iterations:
+            batches = self._batches(iteration)
+            for instruction in self._program(batches):
+                if instruction.op.lane is Lane.DOWNLOAD and instruction.micro_batch is not None:
+                    yield iteration, instruction, batches[instruction.micro_batch]
+
+    def _iterate(self, iteration: int) -> None:
+        batches = self._batches(iteration)
+        if self._is_last:
+            self._losses.append(0.0)
+        for instruction in self._program(batches):
+            self.position = (iteration, str(instruction))
+            index = instruction.micro_batch
+            match instruction.op:
+                case Op.LOAD | Op.RECEIVE_ACTIVATION | Op.RECEIVE_GRADIENT:
+                    self._take(iteration, instruction)
+                case Op.FORWARD:
+                    with self._recorder.computing(iteration, str(instruction)):
+                        self._forward(iteration, batches[index])  # type: ignore[index]
+                case Op.BACKWARD:
+                    with self._recorder.computing(iteration, str(instruction)):
+                        self._backward(batches[index])  # type: ignore[index]
+                case Op.SEND_ACTIVATION:
+                    self._send(iteration, instruction, self._event.stage + 1, self.gang.activation)
+                case Op.SEND_GRADIENT:
+                    self._send(iteration, instruction, self._event.stage - 1, self.gang.gradient)
+                case Op.REDUCE:
+                    if self._trainable:
+                        self._reduce(iteration, self._trainable)
+                case Op.STEP:
+                    with self._recorder.computing(iteration, str(instruction)):
+                        self._step()
+
+    def _take(self, iteration: int, expected: Instruction) -> None:
+        """Waits for the next object of the download lane, and requests those that come after it."""
+        while len(self._requested) < IN_FLIGHT and (following := next(self._ahead, None)) is not None:
+            self._requested.append((following[0], following[1], self._request(*following)))
+        requested_iteration, instruction, future = self._requested.popleft()
+        assert (requested_iteration, instruction) == (iteration, expected), "lanes execute in schedule order"
+        received = future.result()
+        self._held[instruction.op, instruction.micro_batch] = received.bundle  # type: ignore[index]
+        if instruction.op is not Op.LOAD:
+            self.lanes.discard(self._key(iteration, instruction))
+
+    def _key(self, iteration: int, instruction: Instruction) -> str:
+        name = self.gang.activation if instruction.op is Op.RECEIVE_ACTIVATION else self.gang.gradient
+        return name(iteration, instruction.micro_batch)  # type: ignore[arg-type]
+
+    def _request(self, iteration: int, instruction: Instruction, batch: MicroBatch) -> "Future[Received]":
+        if instruction.op is not Op.LOAD:
+            return self.lanes.receive(iteration, str(instruction), self._key(iteration, instruction))
+        return self.lanes.load(iteration, str(instruction), lambda: self._samples(batch))
+
+    def _samples(self, batch: MicroBatch) -> Bundle:
+        bundle: Bundle = {}
+        with self._reading:
+            for field, reader in self._readers.items():
+                tensor = reader.batch(batch.epoch, batch.start, batch.size)
+                bundle[field] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        return bundle
+
+    def _forward(self, iteration: int, batch: MicroBatch) -> None:
+        samples = self._held.pop((Op.LOAD, batch.index), {})
+        target = samples.get("target")
+        received = pack(samples["input"]) if self._is_first else self._held.pop((Op.RECEIVE_ACTIVATION, batch.index))
+        output = self._module.forward(iteration, batch, received, target)  # type: ignore[arg-type]
+        if self._is_last:
+            self._losses[-1] += float(output["loss"])  # type: ignore[arg-type]
+        else:
+            self._held[Op.SEND_ACTIVATION, batch.index] = output
+
+    def _backward(self, batch: MicroBatch) -> None:
+        gradients = None if self._is_last else self._held.pop((Op.RECEIVE_GRADIENT, batch.index))
+        caught = self._module.backward(batch, gradients)
+        if not self._is_first:
+            self._held[Op.SEND_GRADIENT, batch.index] = caught
+
+    def _send(self, iteration: int, instruction: Instruction, stage: int, name: Callable[[int, int], str]) -> None:
+        index: int = instruction.micro_batch  # type: ignore[assignment]
+        bundle = self._held.pop((instruction.op, index))
+        self.lanes.send(iteration, str(instruction), stage, name(iteration, index), bundle)
+
+    def _step(self) -> None:
+        if self._optimizer is not None:
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+
+    # -- around the iterations -------------------------------------------------------------------------------------
+
+    def _check_life_time(self, iteration: int) -> None:
+        self._mailbox.check()
+        remaining, reserve = self._invocation.remaining_s(), 0.05 * self._manifest.segment.timeout_s
+        if remaining < reserve:
+            raise FuncpipeError(
+                f"segment {self._event.segment} does not fit into the function's life time: {remaining:.1f} s are left "
+                f"before iteration {iteration}, and {reserve:.1f} s are kept for the checkpoint (timeout_s: "
+                f"{self._manifest.segment.timeout_s}). Plan again with a smaller limits.max_segment_iterations "
+                f"(now {self._manifest.segment.iterations})."
+            )
+
+    def _report(self, done: int) -> None:
+        now = time.time()
+        if now - self._reported_at < PROGRESS_INTERVAL_S or (self._progress and not self._progress.done()):
+            return
+        self._reported_at = now
+        event = self._event
+        progress = Progress(
+            stage=event.stage,
+            replica=event.replica,
+            segment=event.segment,
+            attempt=event.attempt,
+            iteration=done,
+            loss=self._losses[-1] if self._losses else None,
+            started_at=self._invocation.started_at,
+            updated_at=now,
+        )
+        key, body = self.gang.progress(event.stage, event.replica), progress.model_dump_json().encode()
+        self._progress = self.lanes.background(lambda: self._invocation.artifacts.put(key, body))
+
+    def _finish(self, iterations: range) -> WorkerSummary:
+        """Checkpoint, then summary, then (on the gang's first worker) the commit: each only after what it rests on."""
+        artifacts, event = self._invocation.artifacts, self._event
+        digests: dict[int, str] = {}
+        if event.replica == 0:
+            prefix = self.gang.checkpoint_prefix
+            digests = save_layers(artifacts, prefix, self._layers, self._stage.first_layer, self._optimizer)
+        timeline = "[" + ",\n".join(item.model_dump_json() for item in self._recorder.events) + "]\n"
+        artifacts.put(self.gang.timeline(event.stage, event.replica), timeline.encode())
+        if event.replica != 0:
+            return self._summarise(iterations, {})
+        for replica in range(1, self._stage.replicas):
+            self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
+        if self._stage.replicas > 1 and self._trainable and iterations:
+            for replica in range(self._stage.replicas):  # all replicas are done: nobody reads these any more
+                self._mailbox.discard(self.gang.merged(iterations[-1], replica))
+        summary = self._summarise(iterations, digests)
+        if event.stage == 0:
+            self._commit(iterations, summary)
+        return summary
+
+    def _summarise(self, iterations: range, digests: dict[int, str]) -> WorkerSummary:
+        event = self._event
+        summary = WorkerSummary(
+            event=event,
+            started_at=self._invocation.started_at,
+            ended_at=time.time(),
+            first_iteration=iterations.start,
+            end_iteration=iterations.stop,
+            iteration_ends=self._iteration_ends,
+            losses=self._losses,
+            peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20,
+            traffic=self._invocation.counter.traffic,
+            request_id=self._invocation.request_id,
+            checkpoint={str(index): digest for index, digest in digests.items()},
+        )
+        key = self.gang.summary(event.stage, event.replica)
+        self._invocation.artifacts.put(key, summary.model_dump_json().encode())
+        return summary
+
+    def _commit(self, iterations: range, own: WorkerSummary) -> None:
+        digests = dict(own.checkpoint)
+        for stage in range(1, len(self._manifest.stages)):
+            data, _ = self._mailbox.wait(self._invocation.artifacts, self.gang.summary(stage, 0))
+            digests |= WorkerSummary.model_validate_json(data).checkpoint
+        commit = Commit(
+            number=self._event.segment + 1,
+            iteration=iterations.stop,
+            prefix=self.gang.checkpoint_prefix,
+            layers=[digests[str(index)] for index in range(self._manifest.layer_count)],
+        )
+        write_commit(self._invocation.artifacts, self._event.run, commit)
