@@ -23,6 +23,8 @@ from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import LinkSpec
 
+PRELOADED = ["runtime.handler", "runtime.store_directory", "torch._dynamo"]
+"""Imported once, before any worker is forked; torch imports its _dynamo (1 s) when the first optimiser is made."""
 GRACE_S = 20.0
 """How long workers may take to notice the abort marker before they are ended."""
 
@@ -83,7 +85,7 @@ class LocalGang:
         self._threads = threads or max(1, (os.cpu_count() or 1) // manifest.workers)
         self.artifacts = DirectoryStore(self._paths.artifacts)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["runtime.handler", "runtime.store_directory"])
+        self._context.set_forkserver_preload(PRELOADED)
         self._driver = threading.Thread(target=self._drive, name="gang", daemon=True)
         self._processes: list[BaseProcess] = []
         self._segment = 0

@@ -83,7 +83,7 @@ class ShardReader:
         return self._cache[shard]
 
     def batch(self, epoch: int, start: int, size: int) -> torch.Tensor:
-        """Samples at positions ``start`` to ``start + size`` of the epoch's order, [size, ...]; one caller at a time."""
+        """Samples at positions ``start`` to ``start + size`` of the epoch's order, [size, ...]; one caller at once."""
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self._seed, epoch, self._index.train))
         wanted = self._order[1][start : start + size]

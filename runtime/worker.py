@@ -217,7 +217,7 @@ class Worker:
         received = pack(samples["input"]) if self._is_first else self._held.pop((Op.RECEIVE_ACTIVATION, batch.index))
         output = self._module.forward(iteration, batch, received, target)  # type: ignore[arg-type]
         if self._is_last:
-            self._losses[-1] += float(output["loss"])  # type: ignore[arg-type]
+            self._losses[-1] += output["loss"].item()  # type: ignore[union-attr]
         else:
             self._held[Op.SEND_ACTIVATION, batch.index] = output
 
