@@ -13,12 +13,14 @@ LAMBDA_MEMORY_PER_VCPU_MB = 1_769  # [lambda] one full vCPU's share of time
 LAMBDA_MAX_VCPUS = 6  # [lambda] at 10,240 MB
 LAMBDA_MIN_TMP_MB = 512  # [lambda]
 LAMBDA_MAX_TMP_MB = 10_240  # [lambda]
+LAMBDA_CODE_BYTES = 250 * 2**20  # [lambda] a zip, unpacked
 LAMBDA_SYNC_PAYLOAD_BYTES = 6_291_556  # [lambda] 6 MB request or response
 LAMBDA_ACCOUNT_CONCURRENCY = 1_000  # [lambda] default quota per region
 LAMBDA_UNRESERVED_CONCURRENCY = 100  # [lambda] must stay unreserved
 
 STATES_PAYLOAD_BYTES = 262_144  # [sfn] input or output of a state
 STATES_HISTORY_EVENTS = 25_000  # [sfn] per execution of a standard workflow
+STATES_EXECUTION_S = 31_536_000  # [sfn] one year: lifetime of a standard execution
 STATES_INLINE_MAP_CONCURRENCY = 40  # [sfn]
 STATES_NAME_CHARACTERS = 80  # [sfn]
 STATES_ARRAY_RANGE_ITEMS = 1_000  # [sfn] States.ArrayRange

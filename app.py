@@ -1,0 +1,52 @@
+"""The CDK app: the manifest named in the CDK context becomes a TrainingStack.
+
+    cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME]
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from infra.packaging import Packaging
+from infra.training_stack import TrainingStack
+from runtime.errors import FuncpipeError, UserInputError
+from runtime.manifest import load_manifest
+
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+"""CloudFormation's rule (API_CreateStack, read 2026-11-21)."""
+
+
+def build(app: cdk.App) -> TrainingStack:
+    """The stack that the app's context asks for. Raises UserInputError, and what TrainingStack raises."""
+    path = app.node.try_get_context("manifest")
+    if not path:
+        raise UserInputError("no manifest named. Add -c manifest=PATH; `funcpipe plan` writes one.")
+    packaging = app.node.try_get_context("packaging") or Packaging.IMAGE.value
+    if packaging not in [choice.value for choice in Packaging]:
+        raise UserInputError(f"packaging must be image or zip (given: {packaging!r}). Correct -c packaging.")
+    manifest = load_manifest(Path(path))
+    name = app.node.try_get_context("stack") or f"funcpipe-{manifest.name}"
+    if not _STACK_NAME.fullmatch(name):
+        raise UserInputError(
+            f"a stack's name is a letter, then up to 127 letters, digits and hyphens (given: {name!r}). "
+            "Correct -c stack."
+        )
+    source = Path(path).parent / manifest.package.source
+    return TrainingStack(app, name, manifest=manifest, source=source, packaging=Packaging(packaging))
+
+
+def main() -> int:
+    app = cdk.App()
+    try:
+        build(app)
+    except FuncpipeError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, UserInputError) else 1
+    app.synth()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Which worker may do what to which bucket: the one table from which the functions' policies are made.
+
+    worker of stage s            may
+    inbox of stage s             read and delete what was sent to it; put (replicas exchange splits through it); list
+    inboxes of stages s±1        put
+    artifact bucket              read the data and the run; put the run's records and checkpoints; list
+
+Workers await objects by GET of a key that does not exist yet, and never list. Yet S3 answers such a GET with
+404 NoSuchKey only to a caller who may list the bucket, and with 403 AccessDenied to any other: hence s3:ListBucket
+where a worker reads, without a condition on the prefix, which a GET does not carry.
+(docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, read 2026-11-21)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+
+
+class Place(StrEnum):
+    """A bucket as seen from a stage."""
+
+    OWN_INBOX = "own inbox"
+    NEIGHBOUR_INBOX = "inbox of a stage before or after"
+    ARTIFACTS = "artifact bucket"
+
+
+@dataclass(frozen=True)
+class Access:
+    """``actions`` allowed on objects whose keys begin with one of ``prefixes``, or on the bucket when there is none."""
+
+    place: Place
+    actions: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+
+
+WORKER_ACCESS = (
+    Access(Place.OWN_INBOX, ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), ("",)),
+    Access(Place.OWN_INBOX, ("s3:ListBucket",)),
+    Access(Place.NEIGHBOUR_INBOX, ("s3:PutObject",), ("",)),
+    Access(Place.ARTIFACTS, ("s3:GetObject",), ("data/", "runs/")),
+    Access(Place.ARTIFACTS, ("s3:PutObject",), ("runs/",)),
+    Access(Place.ARTIFACTS, ("s3:ListBucket",)),
+)
+
+
+def neighbours(stage: int, stages: int) -> list[int]:
+    """The stages that a worker of ``stage`` sends activations and gradients to."""
+    return [other for other in (stage - 1, stage + 1) if 0 <= other < stages]
+
+
+def worker_statements(
+    *, own_inbox: s3.IBucket, neighbour_inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket
+) -> list[iam.PolicyStatement]:
+    """``WORKER_ACCESS`` as policy statements on the buckets of one stage."""
+    buckets = {
+        Place.OWN_INBOX: [own_inbox],
+        Place.NEIGHBOUR_INBOX: list(neighbour_inboxes),
+        Place.ARTIFACTS: [artifacts],
+    }
+    statements = []
+    for access in WORKER_ACCESS:
+        resources = [
+            resource
+            for bucket in buckets[access.place]
+            for resource in (
+                [bucket.arn_for_objects(f"{prefix}*") for prefix in access.prefixes]
+                if access.prefixes
+                else [bucket.bucket_arn]
+            )
+        ]
+        if resources:
+            statements.append(iam.PolicyStatement(actions=list(access.actions), resources=resources))
+    return statements

@@ -1,0 +1,77 @@
+"""One pipeline stage as one Lambda function."""
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration, Size
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from infra.log_group import FunctionLogGroup
+from infra.packaging import StageCode
+from runtime.manifest import Architecture, Stage
+
+_ARCHITECTURES = {
+    Architecture.X86_64: lambda_.Architecture.X86_64,
+    Architecture.ARM64: lambda_.Architecture.ARM_64,
+}
+_DESCRIPTION_CHARACTERS = 256
+
+
+class StageFunction(Construct):
+    """The function with its role and log group; its workers are concurrent invocations of it.
+
+    Reserved concurrency is the number of replicas: the gang can count on its workers starting together, and a run
+    started by mistake beside another cannot run up a bill. It takes from the account's quota, of which AWS keeps 100
+    unreserved; an account whose quota is smaller must have it raised before it can deploy.
+
+    Args:
+        index: position of the stage in the pipeline, from 0.
+        timeout_s: seconds until Lambda ends a worker.
+        access: what a worker may do besides writing its log.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        index: int,
+        stage: Stage,
+        code: StageCode,
+        architecture: Architecture,
+        timeout_s: int,
+        environment: Mapping[str, str],
+        access: Sequence[iam.PolicyStatement],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.log_group = FunctionLogGroup(self, "Logs")
+        # Inline, since a policy of its own per stage would count against CloudFormation's 500 resources.
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"Workers of stage {index}",
+            inline_policies={
+                "Worker": iam.PolicyDocument(statements=[self.log_group.write_statement, *access]),
+            },
+        )
+        description = f"Stage {index}: {stage.layers_label} ({', '.join(stage.modules)})"
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            code=code.code,
+            handler=code.handler,
+            runtime=code.runtime,
+            description=description[:_DESCRIPTION_CHARACTERS],
+            architecture=_ARCHITECTURES[architecture],
+            memory_size=stage.memory_mb,
+            ephemeral_storage_size=Size.mebibytes(stage.ephemeral_storage_mb),
+            timeout=Duration.seconds(timeout_s),
+            reserved_concurrent_executions=stage.replicas,
+            # A worker belongs to its gang: running it again alone would only wait for peers that are gone.
+            retry_attempts=0,
+            role=self.role,
+            log_group=self.log_group,
+            environment=dict(environment),
+        )

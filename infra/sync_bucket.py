@@ -1,0 +1,19 @@
+"""A stage's inbox: activations, gradients and splits on their way to it."""
+
+from aws_cdk import Duration
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra.private_bucket import PrivateBucket
+
+
+class SyncBucket(PrivateBucket):
+    """Consumers delete what they have read; the lifecycle rule removes what a failed gang left behind after a day."""
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            delete_with_stack=True,
+            lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(1))],
+        )
