@@ -136,6 +136,8 @@ class LocalGang:
 
     def _run_segment(self, segment: int) -> bool:
         gang: dict[Any, tuple[BaseProcess, WorkerEvent]] = {}
+        with self._lock:
+            self._processes = []
         for index, stage in enumerate(self._manifest.stages):
             for replica in range(stage.replicas):
                 event = WorkerEvent(
@@ -148,8 +150,8 @@ class LocalGang:
                 )
                 process = self._launch(event)
                 gang[process.sentinel] = (process, event)
-        with self._lock:
-            self._processes = [process for process, _ in gang.values()]
+                with self._lock:
+                    self._processes.append(process)
         return self._attend(gang)
 
     def _launch(self, event: WorkerEvent) -> BaseProcess:

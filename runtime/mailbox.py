@@ -104,7 +104,7 @@ class Mailbox:
             if now >= give_up:
                 raise Stalled(
                     f"the object {key} did not appear within {now - begin:.0f} s "
-                    f"(stall_timeout_s: {self._stall_timeout_s:g}, life time left: {self._deadline - now:.0f} s); "
+                    f"(stall_timeout_s: {self._stall_timeout_s:g}, life time left: {max(0.0, self._deadline - now):.0f} s); "
                     "its sender is slower than planned, or gone. See the failures and logs of the other workers."
                 )
             self._cancelled.wait(min(pause, give_up - now))

@@ -1,0 +1,90 @@
+"""Runs of the fixture models in local processes, for tests."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launch.local_gang import LocalGang
+from launch.staging import stage_run
+from runtime.checkpoint import load_weights
+from runtime.dataset import load_dataset
+from runtime.manifest import Manifest
+from runtime.records import Failure, TimelineEvent, WorkerSummary
+from runtime.source import source_sha256
+from runtime.spec import DataSpec
+from runtime.store_wrappers import LinkSpec
+from tests.manifests import make_manifest
+
+SOURCE = Path(__file__).parent / "fixtures" / "source"
+
+
+class FixtureRun:
+    """One run of a model of ``tests/fixtures/source`` under an explicit plan."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        source: Path = SOURCE,
+        run: str = "run",
+        link: LinkSpec | None = None,
+        data: str = "tiny:data",
+        data_args: Mapping[str, Any] | None = None,
+        **plan: Any,
+    ) -> None:
+        dataset = load_dataset(DataSpec(factory=data, args=dict(data_args or {})), source)
+        facts = {
+            "dataset_sha256": dataset.sha256,
+            "train_samples": dataset.train_samples,
+            "test_samples": dataset.test_samples,
+        }
+        self.manifest: Manifest = make_manifest(
+            data=data, data_args=data_args, source_hash=source_sha256(source), **facts, **plan
+        )
+        self.root, self.run = root, run
+        self.gang = LocalGang(self.manifest, source, run, root, link, threads=1)
+        stage_run(self.manifest, source, run, self.gang.artifacts)
+
+    def train(self) -> "FixtureRun":
+        """Runs to the end; fails the test, with the reason, when the run does."""
+        self.gang.start()
+        self.gang.wait()
+        assert self.gang.stop_reason is None, self.gang.failure or self.gang.stop_reason
+        return self
+
+    def _records(self, kind: str) -> list[bytes]:
+        store = self.gang.artifacts
+        return [store.get(key) for key in store.list(f"runs/{self.run}/segments/") if f"/{kind}/" in key]
+
+    @property
+    def summaries(self) -> list[WorkerSummary]:
+        return [WorkerSummary.model_validate_json(data) for data in self._records("summary")]
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [Failure.model_validate_json(data) for data in self._records("failure")]
+
+    @property
+    def timeline(self) -> list[TimelineEvent]:
+        return [TimelineEvent.model_validate(item) for data in self._records("timeline") for item in json.loads(data)]
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean loss of each iteration's global batch."""
+        totals = [0.0] * self.manifest.iterations
+        for summary in self.summaries:
+            for offset, loss in enumerate(summary.losses):
+                totals[summary.first_iteration + offset] += loss
+        return totals
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return load_weights(self.gang.artifacts, self.run)
+
+    @property
+    def inbox_objects(self) -> list[str]:
+        """Names of the objects that nobody consumed."""
+        return [p.name for p in self.root.glob("inbox-*/**/*") if p.is_file()]

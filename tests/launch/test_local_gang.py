@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from launch.staging import stage_run
+from runtime import keys
+from runtime.errors import UserInputError
+from runtime.schedule import Lane
+from runtime.store_wrappers import LinkSpec
+from tests.gangs import SOURCE, FixtureRun
+
+TINY = {"model": "tiny:build", "layers": [2, 1, 3, 2], "replicas": [1, 2, 3, 1], "global_batch_size": 16}
+
+
+def test_segments_do_not_change_the_result_and_leave_nothing_in_the_inboxes(tmp_path):
+    options = TINY | {"micro_batch_size": 3, "epochs": 2, "model_args": {"dropout": 0.2}}
+    one = FixtureRun(tmp_path / "one", **options).train()
+    three = FixtureRun(tmp_path / "three", segment_iterations=3, **options).train()
+    assert one.manifest.segments == 1
+    assert three.manifest.segments == 3
+    assert one.losses == three.losses
+    assert all(torch.equal(three.weights[name], value) for name, value in one.weights.items())
+    assert one.inbox_objects == three.inbox_objects == []
+
+
+def test_an_exception_stops_the_gang_and_says_where(tmp_path):
+    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=50, **TINY | {"model_args": {"raise_at": 9}})
+    run.gang.start()
+    run.gang.wait()
+    failure = run.gang.failure
+    assert failure is not None
+    assert (failure.kind, failure.event.stage) == ("exception", 2)
+    assert failure.iteration is not None
+    assert failure.instruction.startswith("F")
+    assert failure.error == "ValueError: the layer gave up"
+    assert "tiny.py" in failure.traceback
+    assert "stage 2" in run.gang.stop_reason
+    others = [f for f in run.failures if f.event.stage != 2]
+    assert len(others) == 4, "every other worker has stopped, with a record"
+    assert {f.kind for f in others} == {"aborted"}
+
+
+def test_a_killed_worker_is_noticed_and_the_others_stop(tmp_path):
+    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=10_000, **TINY)
+    run.gang.start()
+    while len(run.gang.worker_pids) < run.manifest.workers:
+        assert run.gang.poll()
+    os.kill(run.gang.worker_pids[1], signal.SIGKILL)
+    run.gang.wait()
+    assert run.gang.failure.kind == "died"
+    assert run.gang.failure.event.stage == 1
+    assert "signal 9" in run.gang.failure.error
+
+
+def test_a_run_can_be_stopped(tmp_path):
+    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=10_000, **TINY)
+    run.gang.start()
+    run.gang.stop("stopped by its owner")
+    run.gang.wait()
+    assert run.gang.failure is None
+    assert run.gang.stop_reason == "stopped by its owner"
+
+
+def test_transfers_run_beside_compute_when_the_link_is_slow(tmp_path):
+    # Every forward computes for at least 50 ms; every boundary object takes about 100 ms of its direction.
+    options = {"width": 64, "seconds": 0.05}
+    run = FixtureRun(
+        tmp_path,
+        model="tiny:build_slow",
+        model_args=options,
+        data_args={"samples": 64, "width": 64},
+        layers=[1, 1, 2],
+        global_batch_size=64,
+        micro_batch_size=8,
+        link=LinkSpec(upload_bytes_s=25_000, download_bytes_s=25_000),
+    ).train()
+    for lane in (Lane.UPLOAD, Lane.DOWNLOAD):
+        beside = [
+            event
+            for event in run.timeline
+            if event.lane is lane
+            and event.stage == 1
+            and any(
+                other.lane is Lane.COMPUTE
+                and other.stage == event.stage
+                and other.start_s < event.end_s
+                and other.end_s > event.start_s + event.waited_s
+                for other in run.timeline
+            )
+        ]
+        assert beside, f"no {lane} ran during compute"
+
+
+def test_a_run_id_is_used_once(tmp_path):
+    FixtureRun(tmp_path, **TINY)
+    with pytest.raises(UserInputError, match="the run id 'run' is used already"):
+        FixtureRun(tmp_path, **TINY)
+
+
+def test_other_data_than_planned_is_refused(tmp_path):
+    run = FixtureRun(tmp_path, **TINY)
+    dataset = run.manifest.dataset.model_copy(update={"sha256": "0" * 64})
+    other = run.manifest.model_copy(update={"dataset": dataset})
+    with pytest.raises(UserInputError, match="returns other data than when the plan was made"):
+        stage_run(other, SOURCE, "other", run.gang.artifacts)
+
+
+def test_workers_refuse_another_plan_than_the_deployed_one(tmp_path):
+    run = FixtureRun(tmp_path, **TINY)
+    key = keys.manifest("run")
+    document = json.loads(run.gang.artifacts.get(key))
+    document["training"]["optimizer"]["lr"] = 9.0
+    run.gang.artifacts.put(key, json.dumps(document).encode())
+    run.gang.start()
+    run.gang.wait()
+    assert "is not the plan that was deployed" in run.gang.stop_reason
+
+
+def test_a_segment_that_does_not_fit_its_life_time_says_what_to_do(tmp_path):
+    options = {"model": "tiny:build_slow", "layers": [2, 2], "timeout_s": 3, "epochs": 10_000}
+    run = FixtureRun(tmp_path, **options)
+    run.gang.start()
+    run.gang.wait()
+    assert "does not fit into the function's life time" in run.gang.failure.error
+    assert "limits.max_segment_iterations" in run.gang.failure.error
+    assert run.gang.failure.traceback == ""

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+
+from runtime import keys
+from runtime.checkpoint import CheckpointError, last_commit, load_layers, load_weights, save_layers, write_commit
+from runtime.records import Commit
+from runtime.store_directory import DirectoryStore
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p),
+}
+
+
+def model():
+    layers = {"conv": nn.Conv2d(1, 2, 3), "norm": nn.BatchNorm2d(2), "act": nn.ReLU(), "out": nn.Linear(8, 3)}
+    whole = nn.Sequential()
+    for name, layer in layers.items():
+        whole.add_module(name, layer)
+        if name == "norm":
+            whole.add_module("flat", nn.Flatten())
+    return whole
+
+
+def step(net, optimizer, seed):
+    x = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    net(x).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def save(store, net, optimizer, number=1):
+    digests = save_layers(store, "ck/", net[:2], 0, optimizer) | save_layers(store, "ck/", net[2:], 2, optimizer)
+    commit = Commit(number=number, iteration=3, prefix="ck/", layers=[digests[i] for i in range(len(net))])
+    assert write_commit(store, "r", commit)
+    return commit
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_training_goes_on_as_if_nothing_had_been(tmp_path, kind):
+    store = DirectoryStore(tmp_path)
+    torch.manual_seed(0)
+    net = model()
+    optimizer = OPTIMIZERS[kind](net.parameters())
+    for seed in range(3):
+        step(net, optimizer, seed)
+    commit = save(store, net, optimizer)
+    other = model()
+    restored = OPTIMIZERS[kind](other.parameters())
+    load_layers(store, commit, other[:3], 0, restored)
+    load_layers(store, commit, other[3:], 3, restored)
+    for seed in range(3, 5):
+        step(net, optimizer, seed)
+        step(other, restored, seed)
+    for name, value in net.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_weights_are_exported_under_the_names_of_the_state_dict(tmp_path):
+    store, net = DirectoryStore(tmp_path), model()
+    save(store, net, None)
+    weights = load_weights(store, "r")
+    assert set(weights) == set(net.state_dict())
+    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_damaged_file_is_noticed(tmp_path):
+    store, net = DirectoryStore(tmp_path), model()
+    commit = save(store, net, None)
+    key = keys.layer("ck/", 0)
+    body = bytearray(store.get(key))
+    body[-1] ^= 1
+    store.put(key, body)
+    with pytest.raises(CheckpointError, match="layer-00000.safetensors is damaged"):
+        load_layers(store, commit, model(), 0, None)
+    store.delete(key)
+    with pytest.raises(CheckpointError, match="is missing or damaged, though commit 1 lists it"):
+        load_weights(store, "r")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    store = DirectoryStore(tmp_path)
+    commit = save(store, model(), None)
+    other = model()
+    other[0] = nn.Conv2d(1, 5, 3)
+    with pytest.raises(CheckpointError, match=r"layer 0, param/weight: the checkpoint holds"):
+        load_layers(store, commit, other, 0, None)
+    other[0] = nn.Conv2d(1, 2, 3, bias=False)
+    with pytest.raises(CheckpointError, match="layer 0 of the checkpoint is of another model"):
+        load_layers(store, commit, other, 0, None)
+
+
+def test_one_commit_per_number_and_the_newest_counts(tmp_path):
+    store = DirectoryStore(tmp_path)
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
+        last_commit(store, "r")
+    first = save(store, model(), None)
+    assert not write_commit(store, "r", first.model_copy(update={"prefix": "other/"}))
+    save(store, model(), None, number=10)
+    assert last_commit(store, "r").number == 10

@@ -1,0 +1,107 @@
+import pytest
+import torch
+
+from runtime.keys import GangKeys
+from runtime.mailbox import Cancelled, GangAborted, Mailbox, Stalled
+from runtime.records import Abort
+from runtime.store import KeyNotFound, Store
+from runtime.store_directory import DirectoryStore
+from runtime.store_wrappers import CountingStore, TrafficCounter
+
+GANG = GangKeys("run", 0, 0)
+
+
+class Late(Store):
+    """Has an object only from the n-th GET on; each GET takes ``step_s`` of the fake clock."""
+
+    def __init__(self, after, clock, step_s=0.3):
+        self.left, self.clock, self.step_s = after, clock, step_s
+
+    def get(self, key):
+        self.clock.now += self.step_s
+        self.left -= 1
+        if self.left >= 0:
+            raise KeyNotFound(key)
+        return b"here"
+
+    def put(self, key, body, *, if_absent=False):
+        raise AssertionError("not used")
+
+    def delete(self, key):
+        raise AssertionError("not used")
+
+    def list(self, prefix):
+        raise AssertionError("a waiting worker must not list")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def mailbox(tmp_path, clock, **options):
+    inbox = options.pop("inbox", None) or DirectoryStore(tmp_path / "inbox")
+    arguments = {"stall_timeout_s": 60, "deadline": 1000, "artifacts": DirectoryStore(tmp_path / "artifacts")} | options
+    return Mailbox(stage=0, inboxes={0: inbox, 1: inbox}, gang=GANG, clock=clock, **arguments)
+
+
+def test_an_object_is_received_and_left_until_discarded(tmp_path, clock):
+    box = mailbox(tmp_path, clock)
+    size = box.send(0, "k", {"t": torch.ones(3)})
+    received = box.receive("k")
+    assert received.bundle["t"].tolist() == [1, 1, 1]
+    assert received.bytes == size
+    box.receive("k")
+    box.discard("k")
+    assert list(DirectoryStore(tmp_path / "inbox").list("")) == []
+
+
+def test_waiting_polls_the_key_until_it_is_there(tmp_path, clock):
+    counter = TrafficCounter()
+    data, waited_s = mailbox(tmp_path, clock).wait(CountingStore(Late(3, clock), counter), "k")
+    assert data == b"here"
+    assert waited_s == pytest.approx(0.9)
+    assert counter.traffic.empty_gets == 3
+
+
+def test_an_object_that_never_comes_is_a_stall(tmp_path, clock):
+    with pytest.raises(Stalled, match=r"k did not appear within 6\d s \(stall_timeout_s: 60"):
+        mailbox(tmp_path, clock).wait(Late(10**6, clock, step_s=5), "k")
+
+
+def test_the_end_of_the_life_time_ends_the_wait(tmp_path, clock):
+    with pytest.raises(Stalled, match="life time left: 0 s"):
+        mailbox(tmp_path, clock, deadline=5).wait(Late(10**6, clock), "k")
+
+
+def test_the_abort_marker_ends_the_wait_within_a_second_or_two(tmp_path, clock):
+    artifacts = DirectoryStore(tmp_path / "artifacts")
+    abort = Abort(reason="stopped", message="stopped by its owner", at=0.0)
+    artifacts.put(GANG.abort, abort.model_dump_json().encode())
+    with pytest.raises(GangAborted, match="stopped by its owner"):
+        mailbox(tmp_path, clock).wait(Late(10**6, clock), "k")
+    assert clock.now < 2
+
+
+def test_the_abort_marker_is_asked_for_once_a_second(tmp_path, clock):
+    counter = TrafficCounter()
+    artifacts = CountingStore(DirectoryStore(tmp_path / "artifacts"), counter)
+    box = mailbox(tmp_path, clock, artifacts=artifacts)
+    for _ in range(100):
+        clock.now += 0.1
+        box.check()
+    assert 9 <= counter.traffic.gets <= 10
+
+
+def test_cancelling_ends_every_wait(tmp_path, clock):
+    box = mailbox(tmp_path, clock)
+    box.cancel()
+    with pytest.raises(Cancelled):
+        box.receive("k")

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from runtime.batches import MicroBatch
+from runtime.codec import decode, encode, pack
+from runtime.seeds import derive_seed
+from runtime.stage_module import StageModule
+from tests.fixtures.source import tiny
+
+WHOLE = MicroBatch(index=0, epoch=0, start=0, size=12, weight=1.0)
+
+
+def stages(model, cuts):
+    """``model`` cut before each layer number of ``cuts``."""
+    bounds = [0, *cuts, len(model)]
+    return [
+        StageModule(
+            model[begin:end],
+            first_layer=begin,
+            seed=1,
+            loss=cross_entropy if end == len(model) else None,
+            is_first=begin == 0,
+        )
+        for begin, end in zip(bounds, bounds[1:], strict=False)
+    ]
+
+
+def through(parts, x, y):
+    """One micro-batch through all stages and back, over the wire each time. Returns the loss."""
+    bundle = pack(x)
+    for part in parts:
+        bundle = part.forward(0, WHOLE, decode(encode(bundle)), y)
+    gradients = None
+    for part in reversed(parts):
+        gradients = part.backward(WHOLE, gradients)
+        gradients = decode(encode(gradients))
+    return bundle["loss"]
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [2, 3], [1, 2, 3, 4, 5, 6, 7]])
+@pytest.mark.parametrize("build", [tiny.build, tiny.build_odd])
+def test_gradients_equal_those_of_the_whole_model(build, cuts):
+    x, y = tiny.data()["train"][0][:12].double(), tiny.data()["train"][1][:12]
+    torch.manual_seed(0)
+    reference = build().double()
+    loss = cross_entropy(reference(x.clone()), y)
+    loss.backward()
+    torch.manual_seed(0)
+    model = build().double()
+    assert torch.allclose(through(stages(model, cuts), x.clone(), y), loss, rtol=1e-14, atol=0)
+    for (name, expected), found in zip(reference.named_parameters(), model.parameters(), strict=True):
+        assert (found.grad is None) == (expected.grad is None), name
+        if expected.grad is not None:
+            torch.testing.assert_close(found.grad, expected.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_dropout_is_seeded_by_layer_iteration_and_micro_batch():
+    x = torch.ones(4, 100)
+    part = StageModule(nn.Sequential(nn.Dropout(0.5)), first_layer=7, seed=1, loss=None, is_first=True)
+    batch = MicroBatch(index=3, epoch=0, start=0, size=4, weight=1.0)
+    found = part.forward(5, batch, pack(x), None)["x"]
+    torch.manual_seed(derive_seed(1, "layer", 7, 5, 3))
+    assert torch.equal(found, nn.functional.dropout(x, 0.5))
+
+
+def test_a_seed_does_not_change_between_releases():
+    assert derive_seed(7, "layer", 1, 2, 3) == 7243732718698779583
+
+
+def test_the_graph_is_kept_only_until_backward():
+    model = nn.Sequential(nn.Linear(4, 4))
+    part = StageModule(model, first_layer=0, seed=0, loss=cross_entropy, is_first=True)
+    part.forward(0, WHOLE, pack(torch.randn(12, 4)), torch.zeros(12, dtype=torch.long))
+    part.backward(WHOLE, None)
+    with pytest.raises(KeyError):
+        part.backward(WHOLE, None)

@@ -1,0 +1,99 @@
+import pytest
+
+from runtime.errors import UserInputError
+from runtime.records import Traffic
+from runtime.store import KeyNotFound, open_store
+from runtime.store_directory import DirectoryStore
+from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
+from tests.store_contract import StoreContract
+
+
+class TestDirectoryStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return DirectoryStore(tmp_path / "store")
+
+
+class TestCountingStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return CountingStore(DirectoryStore(tmp_path), TrafficCounter())
+
+
+class TestThrottledStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return ThrottledStore(DirectoryStore(tmp_path), Link(LinkSpec()))
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/../b", ".incoming/x", "a\0b"])
+def test_a_directory_store_stays_in_its_folder(tmp_path, key):
+    with pytest.raises(ValueError, match="not a storable key"):
+        DirectoryStore(tmp_path).put(key, b"")
+
+
+def test_no_temporary_file_is_left(tmp_path):
+    store = DirectoryStore(tmp_path)
+    store.put("k", b"1", if_absent=True)
+    store.put("k", b"2", if_absent=True)
+    store.put("k", b"3")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["k"]
+
+
+def test_every_request_is_counted(tmp_path):
+    counter = TrafficCounter()
+    store = CountingStore(DirectoryStore(tmp_path), counter)
+    store.put("a", b"12345")
+    store.get("a")
+    with pytest.raises(KeyNotFound):
+        store.get("b")
+    store.delete("a")
+    list(store.list(""))
+    assert counter.traffic == Traffic(puts=1, gets=2, empty_gets=1, deletes=1, lists=1, bytes_up=5, bytes_down=5)
+
+
+class Clock:
+    """Time that passes only in ``sleep``."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_a_throttled_store_takes_the_link_s_time(tmp_path):
+    clock = Clock()
+    spec = LinkSpec(upload_bytes_s=1000, download_bytes_s=500, latency_s=0.1)
+    store = ThrottledStore(DirectoryStore(tmp_path), Link(spec, clock=clock, sleep=clock.sleep))
+    store.put("k", bytes(2000))
+    assert clock.now - 100 == pytest.approx(0.1 + 2)
+    store.get("k")
+    assert clock.now - 100 == pytest.approx(0.1 + 2 + 0.1 + 4)
+    with pytest.raises(KeyNotFound):
+        store.get("absent")
+    assert clock.now - 100 == pytest.approx(6.3)
+
+
+def test_transfers_of_one_direction_take_turns():
+    clock, waits = Clock(), []
+    link = Link(LinkSpec(upload_bytes_s=100), clock=clock, sleep=waits.append)
+    link.up.transfer(100)
+    link.up.transfer(100)  # at the same instant: it waits for the first
+    link.down.transfer(10**9)  # the other direction is not limited
+    assert waits == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("url", ["", "file://", "file:///", "s3://", "s3://bucket/prefix", "http://x", "/tmp/x"])
+def test_a_url_that_names_no_store_is_refused(url):
+    with pytest.raises(UserInputError, match="a store is"):
+        open_store(url)
+
+
+def test_file_urls_may_hold_spaces(tmp_path):
+    folder = tmp_path / "with space"
+    open_store(folder.as_uri()).put("k", b"1")
+    assert (folder / "k").read_bytes() == b"1"

@@ -1,0 +1,68 @@
+"""What every store must do; a test class per store inherits it."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.store import KeyNotFound, Store
+
+
+class StoreContract:
+    """Subclasses provide the fixture ``store``: an empty store."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        raise AssertionError("a subclass provides the store")
+
+    def test_get_returns_what_was_put(self, store: Store) -> None:
+        for body in (b"", b"x", bytes(range(256)) * 5000):
+            assert store.put("a/b/c", body)
+            assert store.get("a/b/c") == body
+
+    def test_put_takes_any_buffer(self, store: Store) -> None:
+        store.put("a", bytearray(b"one"))
+        store.put("b", memoryview(b"xtwox")[1:4])
+        assert (store.get("a"), store.get("b")) == (b"one", b"two")
+
+    def test_an_absent_key_is_not_found(self, store: Store) -> None:
+        store.put("a/b", b"1")
+        for key in ("b", "a", "a/b/c"):
+            with pytest.raises(KeyNotFound):
+                store.get(key)
+
+    def test_delete_removes_and_may_be_repeated(self, store: Store) -> None:
+        store.put("a/b", b"1")
+        store.delete("a/b")
+        store.delete("a/b")
+        with pytest.raises(KeyNotFound):
+            store.get("a/b")
+
+    def test_list_is_sorted_and_by_prefix(self, store: Store) -> None:
+        for key in ("run/2", "run/10", "runs/1", "other"):
+            store.put(key, b"")
+        assert list(store.list("run")) == ["run/10", "run/2", "runs/1"]
+        assert list(store.list("run/")) == ["run/10", "run/2"]
+        assert list(store.list("none")) == []
+
+    def test_conditional_put_keeps_the_first(self, store: Store) -> None:
+        assert store.put("k", b"first", if_absent=True)
+        assert not store.put("k", b"second", if_absent=True)
+        assert store.get("k") == b"first"
+
+    def test_of_many_conditional_puts_one_wins(self, store: Store) -> None:
+        outcomes: list[tuple[bool, bytes]] = []
+        ready = threading.Barrier(8)
+
+        def attempt(body: bytes) -> None:
+            ready.wait()
+            outcomes.append((store.put("k", body, if_absent=True), body))
+
+        threads = [threading.Thread(target=attempt, args=(str(i).encode(),)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        winners = [body for won, body in outcomes if won]
+        assert len(outcomes) == 8
+        assert winners == [store.get("k")]
