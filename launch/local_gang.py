@@ -173,7 +173,7 @@ class LocalGang:
 
     def _attend(self, gang: dict[Any, tuple[BaseProcess, WorkerEvent]]) -> bool:
         """Waits for all workers; when one ends badly, sees to it that all do. Whether all ended well."""
-        well, give_up = True, time.monotonic() + self._manifest.segment.timeout_s
+        well, give_up = True, time.monotonic() + self._manifest.segment.timeout_s + GRACE_S
         while gang:
             ready = wait(list(gang), timeout=max(0.0, give_up - time.monotonic()))
             for sentinel in ready:

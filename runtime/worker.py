@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from runtime import keys
@@ -33,6 +34,10 @@ from runtime.store_wrappers import TrafficCounter
 
 PROGRESS_INTERVAL_S = 1.0
 """A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""
+CHECKPOINT_SHARE = 0.05
+"""Part of the functions' timeout that is kept for the checkpoint, the summary and the commit."""
+LONGEST_ITERATIONS = 1.5
+"""An iteration is begun only while this many of the longest one so far would fit."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, KiB on Linux
 
 
@@ -241,12 +246,14 @@ class Worker:
 
     def _check_life_time(self, iteration: int) -> None:
         self._mailbox.check()
-        remaining, reserve = self._invocation.remaining_s(), 0.05 * self._manifest.segment.timeout_s
-        if remaining < reserve:
+        remaining, ends = self._invocation.remaining_s(), self._iteration_ends
+        longest = max((end - begin for begin, end in pairwise(ends)), default=0.0)
+        needed = LONGEST_ITERATIONS * longest + CHECKPOINT_SHARE * self._manifest.segment.timeout_s
+        if remaining < needed:
             raise FuncpipeError(
                 f"segment {self._event.segment} does not fit into the function's life time: {remaining:.1f} s are left "
-                f"before iteration {iteration}, and {reserve:.1f} s are kept for the checkpoint (timeout_s: "
-                f"{self._manifest.segment.timeout_s}). Plan again with a smaller limits.max_segment_iterations "
+                f"before iteration {iteration}, and one iteration and the checkpoint may need {needed:.1f} s "
+                f"(timeout_s: {self._manifest.segment.timeout_s}). Plan again with a smaller limits.max_segment_iterations "
                 f"(now {self._manifest.segment.iterations})."
             )
 
