@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "local",
         help="start and stop the local AWS emulator, and run commands against it",
-        description="An AWS on 127.0.0.1, without Docker or an account; its state is in .funcpipe/local of this folder.",
+        description="An AWS on 127.0.0.1 without Docker or an account; its state is in .funcpipe/local of this folder.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _verb(verbs, "up", _up, "start the emulator, ready for cdk deploy", "funcpipe local up")
