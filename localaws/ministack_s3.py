@@ -1,0 +1,81 @@
+"""Buckets of MiniStack 1.5.33's CloudFormation, with what it drops of a template.
+
+Tags (CDK's automatic emptying asks for one), lifecycle rules, and the refusal to delete a bucket that holds objects.
+"""
+
+from typing import Any
+from xml.etree import ElementTree
+
+from ministack.services import s3
+from ministack.services.cloudformation import provisioners
+
+from localaws.ministack_version import require_adapted_version
+
+Record = dict[str, Any]
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+def install() -> None:
+    """Puts the adapter in place."""
+    require_adapted_version()
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update, delete = handlers["create"], handlers["update"], handlers["delete"]
+
+    def create_whole(logical_id: str, properties: Record, stack: str) -> Any:
+        return _apply(create(logical_id, properties, stack), properties)
+
+    def update_whole(physical_id: str, old: Record, new: Record, stack: str) -> Any:
+        return _apply(update(physical_id, old, new, stack), new)
+
+    def delete_empty(physical_id: str, properties: Record) -> None:
+        if s3._buckets.get(physical_id, {}).get("objects"):
+            raise ValueError(f"The bucket you tried to delete is not empty: {physical_id}")
+        delete(physical_id, properties)
+
+    handlers.update(create=create_whole, update=update_whole, delete=delete_empty)
+
+
+def _apply(answer: Any, properties: Record) -> Any:
+    bucket = answer[0]
+    s3._bucket_tags[bucket] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
+    rules = properties.get("LifecycleConfiguration", {}).get("Rules", [])
+    if rules:
+        status, _headers, body = s3._put_bucket_lifecycle(bucket, lifecycle_xml(rules))
+        if status >= 300:
+            raise ValueError(f"AWS::S3::Bucket lifecycle rules were refused: {body!r}")
+    else:
+        s3._bucket_lifecycle.pop(bucket, None)
+    return answer
+
+
+def lifecycle_xml(rules: list[Record]) -> bytes:
+    """CloudFormation's lifecycle rules as the body of PutBucketLifecycleConfiguration.
+
+    Raises:
+        ValueError: a rule has a property that is not translated here.
+    """
+    root = ElementTree.Element("LifecycleConfiguration", xmlns=_NAMESPACE)
+    for index, rule in enumerate(rules):
+        node = ElementTree.SubElement(root, "Rule")
+        _leaf(node, "ID", rule.get("Id", f"rule-{index}"))
+        _leaf(ElementTree.SubElement(node, "Filter"), "Prefix", rule.get("Prefix", ""))
+        _leaf(node, "Status", rule["Status"])
+        for name in rule.keys() - {"Id", "Prefix", "Status"}:
+            parent, leaf, value = _action(name, rule[name])
+            _leaf(ElementTree.SubElement(node, parent), leaf, value)
+    return ElementTree.tostring(root)
+
+
+def _action(name: str, value: Any) -> tuple[str, str, Any]:
+    if name == "ExpirationInDays":
+        return "Expiration", "Days", value
+    if name == "AbortIncompleteMultipartUpload":
+        return name, "DaysAfterInitiation", value["DaysAfterInitiation"]
+    if name == "NoncurrentVersionExpiration":
+        return name, "NoncurrentDays", value["NoncurrentDays"]
+    raise ValueError(f"the local emulator does not know the lifecycle rule property {name}")
+
+
+def _leaf(parent: ElementTree.Element, name: str, value: object) -> None:
+    ElementTree.SubElement(parent, name).text = str(value)
