@@ -1,6 +1,6 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
-    cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME]
+cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME]
 """
 
 import re
