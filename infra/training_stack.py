@@ -80,7 +80,9 @@ class TrainingStack(Stack):
                 ),
             )
             # Deleted before the buckets are emptied, so that no worker can refill them.
-            stage_function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in [index, *beside]))
+            stage_function.function.node.add_dependency(
+                self.artifacts, *(self.inboxes[other] for other in [index, *beside])
+            )
             self.stage_functions.append(stage_function)
 
         self.workflow = Workflow(

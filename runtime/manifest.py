@@ -28,8 +28,9 @@ from runtime.schedule import ScheduleName
 from runtime.spec import DataSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
 
 SCHEMA_VERSION = 1
-MAX_STAGES = 100
-"""One inbox, one function and their roles each: about 5 resources of CloudFormation's 500 per stack."""
+MAX_STAGES = 64
+"""A stage is 7 resources (function, invoke configuration, role, log group; inbox, its policy, its emptying on destroy)
+of CloudFormation's 500 per stack, of which 9 are shared."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 JobName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]

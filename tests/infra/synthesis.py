@@ -1,0 +1,126 @@
+"""Synthesised stacks as plain data: resources by property, never by logical id."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+
+from infra.packaging import Packaging
+from infra.training_stack import TrainingStack
+from runtime.manifest import Manifest, load_manifest
+from tests.manifests import write_project
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """The text of a stack's template and the assembly folder that it was written to."""
+
+    manifest: Manifest
+    text: str = field(repr=False)
+    assembly: Path
+
+    @cached_property
+    def template(self) -> dict[str, Any]:
+        return json.loads(self.text)
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Properties of the resources of a CloudFormation type, by logical id (an opaque key)."""
+        return {
+            key: resource.get("Properties", {})
+            for key, resource in self.template["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """Properties of the stages' functions, in the order of the stages."""
+        found = [
+            properties
+            for properties in self.resources("AWS::Lambda::Function").values()
+            if "FUNCPIPE_STAGE" in properties.get("Environment", {}).get("Variables", {})
+        ]
+        return sorted(found, key=lambda properties: int(self.environment(properties)["FUNCPIPE_STAGE"]))
+
+    def environment(self, function: dict[str, Any]) -> dict[str, str]:
+        """A function's environment, with a bucket's logical id for its name."""
+        return {key: text(value) for key, value in function["Environment"]["Variables"].items()}
+
+    def statements(self, role: str) -> list[dict[str, Any]]:
+        """Every policy statement of a role, whose references are replaced by ``text``."""
+        documents = [policy["PolicyDocument"] for policy in self.resources("AWS::IAM::Role")[role].get("Policies", [])]
+        documents += [
+            policy["PolicyDocument"]
+            for policy in self.resources("AWS::IAM::Policy").values()
+            if {"Ref": role} in policy["Roles"]
+        ]
+        return [statement for document in documents for statement in document["Statement"]]
+
+    def allows(self, role: str, action: str, resource: str) -> bool:
+        """Evaluates a role's policies as IAM does: allowed by one statement and denied by none."""
+        verdict = False
+        for statement in self.statements(role):
+            assert "Condition" not in statement and "NotAction" not in statement and "NotResource" not in statement
+            matches = any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"])) and any(
+                fnmatchcase(resource, text(pattern)) for pattern in listed(statement["Resource"])
+            )
+            if matches and statement["Effect"] == "Deny":
+                return False
+            verdict = verdict or matches
+        return verdict
+
+    @property
+    def state_machine(self) -> dict[str, Any]:
+        (properties,) = self.resources("AWS::StepFunctions::StateMachine").values()
+        return json.loads(text(properties["DefinitionString"]))
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def text(value: Any) -> str:
+    """A template's string: the Ref of a resource becomes its logical id, its ARN becomes "arn(ID)"."""
+    if isinstance(value, str):
+        return value
+    (function, argument), *rest = value.items()
+    assert not rest
+    if function == "Ref":
+        return argument
+    if function == "Fn::GetAtt":
+        resource, attribute = argument
+        return f"arn({resource})" if attribute == "Arn" else f"{attribute}({resource})"
+    if function == "Fn::Join":
+        separator, parts = argument
+        return separator.join(text(part) for part in parts)
+    if function == "Fn::Sub":
+        return argument
+    raise AssertionError(f"unexpected intrinsic function: {function}")
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """``value`` and everything in it."""
+    yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walk(child)
+
+
+def synthesise(folder: Path, *, packaging: Packaging = Packaging.ZIP, **options: Any) -> Synthesised:
+    """The stack of ``tests.manifests.make_manifest(**options)``, with the feature flags of cdk.json.
+
+    ``folder`` holds the project (made when absent) and, in one sub-folder per call, the assembly.
+    """
+    path = write_project(folder, **options)
+    manifest = load_manifest(path)
+    assembly = folder / f"cdk.out-{len(list(folder.glob('cdk.out-*')))}"
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = cdk.App(outdir=str(assembly), context=context, analytics_reporting=False)
+    TrainingStack(app, "stack", manifest=manifest, source=path.parent / manifest.package.source, packaging=packaging)
+    app.synth()
+    return Synthesised(manifest, (assembly / "stack.template.json").read_text(), assembly)

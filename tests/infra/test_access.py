@@ -1,0 +1,149 @@
+"""Every (role, action, object) is allowed exactly when the method needs it: policies are evaluated, not compared."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.infra.synthesis import Synthesised, listed, text
+
+OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+OTHER_ACTIONS = ("s3:DeleteBucket", "s3:PutBucketPolicy", "s3:PutObjectAcl", "s3:DeleteObjectVersion")
+
+
+def roles(stack: Synthesised) -> Iterator[tuple[int, str, dict[int, str], str]]:
+    """Stage, role, every stage's inbox, and the artifact bucket, as the environments tell it."""
+    environments = [stack.environment(function) for function in stack.functions]
+    inboxes = {
+        stage: json.loads(environment["FUNCPIPE_INBOX_URLS"])[str(stage)].removeprefix("s3://")
+        for stage, environment in enumerate(environments)
+    }
+    artifacts = environments[0]["FUNCPIPE_ARTIFACTS_URL"].removeprefix("s3://")
+    for stage, function in enumerate(stack.functions):
+        yield stage, function["Role"]["Fn::GetAtt"][0], inboxes, artifacts
+
+
+def test_buckets_are_told_apart(stack: Synthesised) -> None:
+    _, _, inboxes, artifacts = next(roles(stack))
+    assert len({*inboxes.values(), artifacts}) == len(stack.manifest.stages) + 1
+    assert set(stack.resources("AWS::S3::Bucket")) == {*inboxes.values(), artifacts}
+
+
+def test_a_worker_knows_its_own_inbox_and_its_neighbours(stack: Synthesised) -> None:
+    last = len(stack.manifest.stages) - 1
+    _, _, inboxes, _ = next(roles(stack))
+    for stage, function in enumerate(stack.functions):
+        urls = json.loads(stack.environment(function)["FUNCPIPE_INBOX_URLS"])
+        near = range(max(stage - 1, 0), min(stage + 1, last) + 1)
+        assert urls == {str(other): f"s3://{inboxes[other]}" for other in near}
+
+
+def test_objects_of_inboxes(stack: Synthesised) -> None:
+    for stage, role, inboxes, _ in roles(stack):
+        for other, inbox in inboxes.items():
+            allowed = {
+                action for action in OBJECT_ACTIONS if stack.allows(role, action, f"arn({inbox})/run/00000/000/x")
+            }
+            distance = abs(stage - other)
+            assert allowed == (set(OBJECT_ACTIONS) if distance == 0 else {"s3:PutObject"} if distance == 1 else set())
+
+
+def test_objects_of_the_artifact_bucket(stack: Synthesised) -> None:
+    for _, role, _, artifacts in roles(stack):
+        for key, expected in [
+            ("data/d/index.json", {"s3:GetObject"}),
+            ("runs/r/segments/00000/000/progress/000-0000.json", {"s3:GetObject", "s3:PutObject"}),
+            ("elsewhere", set()),
+        ]:
+            assert {a for a in OBJECT_ACTIONS if stack.allows(role, a, f"arn({artifacts})/{key}")} == expected
+
+
+def test_listing_is_allowed_where_a_worker_reads(stack: Synthesised) -> None:
+    """Without it, S3 answers 403 instead of 404 to a GET of an object that has not been sent yet."""
+    for stage, role, inboxes, artifacts in roles(stack):
+        listable = {
+            bucket for bucket in [*inboxes.values(), artifacts] if stack.allows(role, "s3:ListBucket", f"arn({bucket})")
+        }
+        assert listable == {inboxes[stage], artifacts}
+
+
+def test_nothing_else_on_any_bucket(stack: Synthesised) -> None:
+    for _, role, inboxes, artifacts in roles(stack):
+        for bucket in [*inboxes.values(), artifacts]:
+            for action in OTHER_ACTIONS:
+                assert not stack.allows(role, action, f"arn({bucket})")
+                assert not stack.allows(role, action, f"arn({bucket})/runs/r/x")
+
+
+def test_a_worker_writes_its_own_log_and_no_other(stack: Synthesised) -> None:
+    groups = stack.resources("AWS::Logs::LogGroup")
+    for function in stack.functions:
+        role, own = function["Role"]["Fn::GetAtt"][0], function["LoggingConfig"]["LogGroup"]["Ref"]
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+            assert {group for group in groups if stack.allows(role, action, f"arn({group})")} == {own}
+        assert not stack.allows(role, "logs:CreateLogGroup", f"arn({own})")
+
+
+def test_the_workflow_invokes_the_stages_and_nothing_else(stack: Synthesised) -> None:
+    (machine,) = stack.resources("AWS::StepFunctions::StateMachine").values()
+    role = machine["RoleArn"]["Fn::GetAtt"][0]
+    functions = stack.resources("AWS::Lambda::Function")
+    invocable = {key for key in functions if stack.allows(role, "lambda:InvokeFunction", f"arn({key})")}
+    assert invocable == {key for key, properties in functions.items() if "Environment" in properties}
+    actions = {action for statement in stack.statements(role) for action in listed(statement["Action"])}
+    distributed = any(stage.replicas > 40 for stage in stack.manifest.stages)
+    assert actions == {"lambda:InvokeFunction"} | (
+        {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} if distributed else set()
+    )
+
+
+def test_no_role_has_a_wildcard_action_or_resource(stack: Synthesised) -> None:
+    for role, properties in stack.resources("AWS::IAM::Role").items():
+        assert not properties.get("ManagedPolicyArns")
+        for statement in stack.statements(role):
+            assert statement["Effect"] == "Allow"
+            assert not [action for action in listed(statement["Action"]) if "*" in action]
+            for resource in map(text, listed(statement["Resource"])):
+                assert "*" not in resource.removesuffix("*"), resource
+                assert resource.startswith("arn(") or "Name(" in resource or resource in stack.template["Resources"]
+
+
+def test_no_bucket_policy_allows_a_wildcard(stack: Synthesised) -> None:
+    policies = stack.resources("AWS::S3::BucketPolicy")
+    assert {policy["Bucket"]["Ref"] for policy in policies.values()} == set(stack.resources("AWS::S3::Bucket"))
+    for policy in policies.values():
+        statements = policy["PolicyDocument"]["Statement"]
+        assert [s for s in statements if s["Effect"] == "Deny" and s["Action"] == "s3:*"], "TLS is not enforced"
+        for statement in statements:
+            if statement["Effect"] == "Allow":
+                assert not [action for action in listed(statement["Action"]) if "*" in action]
+                assert statement["Principal"] != "*" and statement["Principal"] != {"AWS": "*"}
+
+
+def test_only_what_the_emptying_needs_is_allowed_to_it(three_stages: Synthesised) -> None:
+    """The artifacts are kept in this plan, so the function that empties inboxes must not reach them."""
+    _, _, inboxes, artifacts = next(roles(three_stages))
+    emptied = {p["BucketName"]["Ref"] for p in three_stages.resources("Custom::S3AutoDeleteObjects").values()}
+    assert emptied == set(inboxes.values())
+    for policy in three_stages.resources("AWS::S3::BucketPolicy").values():
+        allowed = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+        assert bool(allowed) == (policy["Bucket"]["Ref"] != artifacts)
+
+
+@pytest.mark.parametrize(
+    "setting", ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"]
+)
+def test_no_bucket_is_public(stack: Synthesised, setting: str) -> None:
+    for properties in stack.resources("AWS::S3::Bucket").values():
+        assert properties["PublicAccessBlockConfiguration"][setting] is True
+
+
+def test_buckets_are_encrypted_and_forget_unfinished_uploads(stack: Synthesised) -> None:
+    *_, artifacts = next(roles(stack))
+    for bucket, properties in stack.resources("AWS::S3::Bucket").items():
+        (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+        rules = properties["LifecycleConfiguration"]["Rules"]
+        assert {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Status": "Enabled"} in rules
+        expiring = [rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule]
+        assert expiring == ([] if bucket == artifacts else [1])

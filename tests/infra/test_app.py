@@ -1,0 +1,58 @@
+"""app.py as the CDK CLI runs it: messages and exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.synthesis import ROOT
+from tests.manifests import write_project
+
+
+def run_app(out: Path, **context: str) -> subprocess.CompletedProcess[str]:
+    """app.py with the environment that the CLI gives it."""
+    flags = json.loads((ROOT / "cdk.json").read_text())["context"]
+    environment = {**os.environ, "CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps({**flags, **context})}
+    return subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_stack_is_named_after_the_job(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path, name="digits")
+    done = run_app(tmp_path / "out", manifest=str(manifest), packaging="zip")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "funcpipe-digits.template.json").exists()
+
+
+def test_the_stack_can_be_named(tmp_path: Path) -> None:
+    done = run_app(tmp_path / "out", manifest=str(write_project(tmp_path)), stack="mine")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "mine.template.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({}, "-c manifest=PATH"),
+        ({"manifest": "{folder}/absent.json"}, "No such file"),
+        ({"manifest": "{folder}/manifest.json", "packaging": "tar"}, "'tar'"),
+        ({"manifest": "{folder}/manifest.json", "stack": "1 stack"}, "'1 stack'"),
+        ({"manifest": "{folder}/invalid.json"}, "stages.1.memory_mb"),
+        ({"manifest": "{folder}/moved/manifest.json"}, "source folder does not exist"),
+    ],
+)
+def test_wrong_input_is_one_message_and_status_2(tmp_path: Path, context: dict[str, str], message: str) -> None:
+    path = write_project(tmp_path)
+    document = json.loads(path.read_text())
+    document["stages"][1]["memory_mb"] = 20_000
+    (tmp_path / "invalid.json").write_text(json.dumps(document))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "manifest.json").write_bytes(path.read_bytes())
+    done = run_app(tmp_path / "out", **{key: value.format(folder=tmp_path) for key, value in context.items()})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

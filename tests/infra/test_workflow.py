@@ -1,0 +1,146 @@
+"""The state machine's shape, and the order of states as an interpreter would take it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from infra.workflow import history_events, stage_label
+from runtime.errors import UserInputError
+from runtime.limits import STATES_PAYLOAD_BYTES
+from runtime.records import WorkerEvent
+from tests.infra.synthesis import Synthesised, synthesise, walk
+from tests.manifests import make_manifest
+
+
+def segment_of(stack: Synthesised) -> dict[str, Any]:
+    (parallel,) = [state for state in stack.state_machine["States"].values() if state["Type"] == "Parallel"]
+    return parallel
+
+
+def names(machine: dict[str, Any]) -> list[str]:
+    return [
+        name for value in walk(machine) if isinstance(value, dict) and "States" in value for name in value["States"]
+    ]
+
+
+def test_one_branch_per_stage_with_a_map_over_its_replicas(stack: Synthesised) -> None:
+    branches = segment_of(stack)["Branches"]
+    assert len(branches) == len(stack.manifest.stages)
+    prepared = stack.state_machine["States"]["Prepare"]["Parameters"]["replicas"]
+    for index, (stage, branch) in enumerate(zip(stack.manifest.stages, branches, strict=True)):
+        ((label, state),) = branch["States"].items()
+        assert label == branch["StartAt"] == stage_label(index, stage)
+        assert state["Type"] == "Map" and state["End"] is True
+        assert state["MaxConcurrency"] == stage.replicas, "all workers must start together"
+        mode = state["ItemProcessor"]["ProcessorConfig"]["Mode"]
+        assert mode == ("INLINE" if stage.replicas <= 40 else "DISTRIBUTED")
+        items = state["ItemsPath"].removeprefix("$.replicas.")
+        assert prepared[f"{items}.$"] == f"States.ArrayRange(0, {stage.replicas - 1}, 1)"
+
+
+def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
+    functions = {}
+    for key, properties in stack.resources("AWS::Lambda::Function").items():
+        if "Environment" in properties:
+            functions[int(stack.environment(properties)["FUNCPIPE_STAGE"])] = key
+    for index, branch in enumerate(segment_of(stack)["Branches"]):
+        (state,) = branch["States"].values()
+        (task,) = state["ItemProcessor"]["States"].values()
+        event = {key.removesuffix(".$"): value for key, value in state["ItemSelector"].items()}
+        assert set(event) == set(WorkerEvent.model_fields)
+        assert event["stage"] == index
+        assert event["manifest_sha256"] == stack.manifest.sha256
+        assert state["ItemSelector"]["replica.$"] == "$$.Map.Item.Value"
+        assert {key: state["ItemSelector"][f"{key}.$"] for key in ("run", "segment", "attempt")} == {
+            "run": "$.run",
+            "segment": "$.segment",
+            "attempt": "$.attempt",
+        }
+        assert task["Resource"].endswith(":states:::lambda:invoke")
+        assert task["Parameters"] == {"FunctionName": f"arn({functions[index]})", "Payload.$": "$"}
+
+
+def test_results_are_discarded_and_nothing_is_retried(stack: Synthesised) -> None:
+    states = [
+        v for v in walk(stack.state_machine) if isinstance(v, dict) and v.get("Type") in ("Map", "Parallel", "Task")
+    ]
+    assert len(states) == 1 + 2 * len(stack.manifest.stages)
+    for state in states:
+        assert "Retry" not in state
+        discarded = "OutputPath" if state["Type"] == "Task" else "ResultPath"
+        assert discarded in state and state[discarded] is None
+
+
+def test_failure_has_one_place(stack: Synthesised) -> None:
+    machine = stack.state_machine
+    (catch,) = [c for value in walk(machine) if isinstance(value, dict) for c in value.get("Catch", [])]
+    assert segment_of(stack)["Catch"] == [catch]
+    assert catch["ErrorEquals"] == ["States.ALL"]
+    failed = machine["States"][catch["Next"]]
+    assert failed["Type"] == "Fail"
+    assert (failed["ErrorPath"], failed["CausePath"]) == (
+        f"{catch['ResultPath']}.Error",
+        f"{catch['ResultPath']}.Cause",
+    )
+
+
+def test_segments_loop_until_all_are_done(stack: Synthesised) -> None:
+    """Interprets the top level: Prepare's constants, MathAdd and the Choice."""
+    machine = stack.state_machine
+    name, segment, gangs = machine["StartAt"], None, []
+    for _ in range(10 * stack.manifest.segments):
+        state = machine["States"][name]
+        if state["Type"] == "Pass" and "segment" in state["Parameters"]:
+            segment = state["Parameters"]["segment"]
+            assert state["Parameters"]["attempt"] == 0
+        elif state["Type"] == "Pass":
+            assert state["Parameters"]["segment.$"] == "States.MathAdd($.segment, 1)"
+            segment += 1
+        elif state["Type"] == "Parallel":
+            gangs.append(segment)
+        elif state["Type"] == "Choice":
+            (choice,) = state["Choices"]
+            assert choice["Variable"] == "$.segment"
+            name = choice["Next"] if segment < choice["NumericLessThan"] else state["Default"]
+            continue
+        else:
+            break
+        name = state["Next"]
+    assert machine["States"][name]["Type"] == "Succeed"
+    assert gangs == list(range(stack.manifest.segments))
+
+
+def test_names_are_unique_and_short(stack: Synthesised) -> None:
+    found = names(stack.state_machine)
+    assert len(found) == len(set(found))
+    assert max(map(len, found)) <= 80
+
+
+def test_label_shows_layers_memory_and_replicas() -> None:
+    manifest = make_manifest(layers=[3, 3], memory_mb=[1024, 2048], replicas=[1, 2])
+    assert stage_label(1, manifest.stages[1]) == "Stage 1: layers 3-5, 2048 MB x 2"
+
+
+def test_the_workflow_outlives_its_segments(stack: Synthesised) -> None:
+    assert stack.state_machine["TimeoutSeconds"] > stack.manifest.segments * stack.manifest.segment.timeout_s
+
+
+def test_state_between_segments_stays_small(stack: Synthesised) -> None:
+    """ArrayRange expanded: the only part of the state that grows with the plan."""
+    state = {f"stage{i}": list(range(stage.replicas)) for i, stage in enumerate(stack.manifest.stages)}
+    assert len(json.dumps({"run": "r" * 48, "replicas": state})) < STATES_PAYLOAD_BYTES // 4
+
+
+@pytest.mark.parametrize(("iterations", "replicas"), [(3_000, [1, 1]), (1_000, [30, 30])])
+def test_a_run_that_outgrows_the_history_is_refused(tmp_path, iterations: int, replicas: list[int]) -> None:
+    with pytest.raises(UserInputError, match=r"too many segments.*limit: 25000"):
+        synthesise(tmp_path, iterations=iterations, segment_iterations=1, replicas=replicas)
+
+
+def test_history_events_of_one_worker() -> None:
+    """Counted by hand from the documentation's list of events."""
+    manifest = make_manifest(stages=1, iterations=1)
+    #  execution 2, Prepare 2, More segments? 2 x 2, Run complete 2
+    #  Segment 4, Map 4, iteration 2, task 5, Next segment 2
+    assert history_events(manifest) == 10 + 17
