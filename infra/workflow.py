@@ -114,6 +114,7 @@ class Workflow(Construct):
                 "run.$": "$.run",
                 "segment": 0,
                 "attempt": 0,
+                "manifest_sha256": self._manifest.sha256,
                 "replicas": {
                     f"stage{index}.$": f"States.ArrayRange(0, {stage.replicas - 1}, 1)"
                     for index, stage in enumerate(stages)
@@ -136,6 +137,7 @@ class Workflow(Construct):
                 "run.$": "$.run",
                 "segment.$": "States.MathAdd($.segment, 1)",
                 "attempt": 0,
+                "manifest_sha256.$": "$.manifest_sha256",
                 "replicas.$": "$.replicas",
             },
         )
@@ -153,7 +155,7 @@ class Workflow(Construct):
             "attempt.$": "$.attempt",
             "stage": index,
             "replica.$": "$$.Map.Item.Value",
-            "manifest_sha256": self._manifest.sha256,
+            "manifest_sha256.$": "$.manifest_sha256",
         }
         label, items = stage_label(index, stage), f"$.replicas.stage{index}"
         comment = ", ".join(stage.modules)

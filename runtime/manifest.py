@@ -258,7 +258,8 @@ def parse_manifest(text: str | bytes, origin: str) -> Manifest:
             "Write the manifest again with `funcpipe plan`."
         )
     try:
-        return Manifest.model_validate(document)
+        # From JSON rather than from Python's objects: strict, and yet enums are strings and tuples are lists.
+        return Manifest.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         raise UserInputError(
             describe_errors(error, origin) + "\nCorrect it, or write it again with `funcpipe plan`."

@@ -44,21 +44,29 @@ def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
     for key, properties in stack.resources("AWS::Lambda::Function").items():
         if "Environment" in properties:
             functions[int(stack.environment(properties)["FUNCPIPE_STAGE"])] = key
+    carried = ("run", "segment", "attempt", "manifest_sha256")
     for index, branch in enumerate(segment_of(stack)["Branches"]):
         (state,) = branch["States"].values()
         (task,) = state["ItemProcessor"]["States"].values()
         event = {key.removesuffix(".$"): value for key, value in state["ItemSelector"].items()}
         assert set(event) == set(WorkerEvent.model_fields)
         assert event["stage"] == index
-        assert event["manifest_sha256"] == stack.manifest.sha256
         assert state["ItemSelector"]["replica.$"] == "$$.Map.Item.Value"
-        assert {key: state["ItemSelector"][f"{key}.$"] for key in ("run", "segment", "attempt")} == {
-            "run": "$.run",
-            "segment": "$.segment",
-            "attempt": "$.attempt",
-        }
+        assert {key: state["ItemSelector"][f"{key}.$"] for key in carried} == {key: f"$.{key}" for key in carried}
         assert task["Resource"].endswith(":states:::lambda:invoke")
         assert task["Parameters"] == {"FunctionName": f"arn({functions[index]})", "Payload.$": "$"}
+
+
+def test_the_state_carries_the_run_and_the_deployed_plan(stack: Synthesised) -> None:
+    machine = stack.state_machine
+    prepared = machine["States"]["Prepare"]["Parameters"]
+    assert prepared["run.$"] == "$.run"
+    assert prepared["manifest_sha256"] == stack.manifest.sha256
+    advanced = machine["States"]["Next segment"]["Parameters"]
+    kept = {key.removesuffix(".$") for key in prepared}
+    assert {key.removesuffix(".$") for key in advanced} == kept
+    for key in kept - {"segment", "attempt"}:
+        assert advanced[f"{key}.$"] == f"$.{key}"
 
 
 def test_results_are_discarded_and_nothing_is_retried(stack: Synthesised) -> None:

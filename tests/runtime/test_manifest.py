@@ -1,0 +1,188 @@
+"""The manifest's rules: what is valid survives unchanged, what is not is refused with the key, the value and a next step."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.errors import UserInputError
+from runtime.manifest import Manifest, json_schema, load_manifest, parse_manifest
+from tests.manifests import make_manifest, manifest_document
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> dict[str, Any]:
+    layers = draw(st.lists(st.integers(1, 5), min_size=1, max_size=12))
+    global_batch_size = draw(st.integers(1, 64))
+    return {
+        "layers": layers,
+        "replicas": draw(st.lists(st.integers(1, 70), min_size=len(layers), max_size=len(layers))),
+        "memory_mb": draw(st.lists(st.integers(128, 10_240), min_size=len(layers), max_size=len(layers))),
+        "global_batch_size": global_batch_size,
+        "micro_batch_size": draw(st.integers(1, global_batch_size)),
+        "train_samples": draw(st.integers(1, 500)),
+        "epochs": draw(st.integers(1, 5)),
+        "segment_iterations": draw(st.integers(1, 40)),
+    }
+
+
+@given(plans())
+def test_text_is_canonical(plan: dict[str, Any]) -> None:
+    manifest = make_manifest(**plan)
+    text = manifest.to_json()
+    again = parse_manifest(text, "again")
+    assert again == manifest and again.to_json() == text and again.sha256 == manifest.sha256
+    shuffled = json.dumps(dict(reversed(json.loads(text).items())))
+    assert parse_manifest(shuffled, "shuffled").to_json() == text
+
+
+@given(plans())
+def test_segments_cover_every_iteration_once(plan: dict[str, Any]) -> None:
+    manifest = make_manifest(**plan)
+    covered = [i for segment in range(manifest.segments) for i in manifest.segment_range(segment)]
+    assert covered == list(range(manifest.iterations))
+
+
+def test_any_change_changes_the_digest() -> None:
+    variants = [{}, {"replicas": 2}, {"memory_mb": 1025}, {"seed": 1}, {"timeout_s": 301}, {"source": "other"}]
+    assert len({make_manifest(**variant).sha256 for variant in variants}) == len(variants)
+
+
+def test_layers_label() -> None:
+    manifest = make_manifest(layers=[1, 3])
+    assert [stage.layers_label for stage in manifest.stages] == ["layer 0", "layers 1-3"]
+
+
+def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    """An edit that sets the value at ``path``."""
+
+    def edit(document: dict[str, Any]) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return edit
+
+
+def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
+    """An edit that removes the key at ``path``."""
+
+    def edit(document: dict[str, Any]) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+
+    return edit
+
+
+def both(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """One edit after the other."""
+
+    def edit(document: dict[str, Any]) -> None:
+        for one in edits:
+            one(document)
+
+    return edit
+
+
+MALFORMED = [
+    (put("schema_version", value=2), "schema_version is 2"),
+    (put("schema_version", value="1"), "schema_version is '1'"),
+    (drop("schema_version"), "schema_version is None"),
+    (put("surprise", value=1), "surprise"),
+    (put("stages", 0, "surprise", value=1), "stages.0.surprise"),
+    (drop("iterations"), "iterations"),
+    (put("name", value="Not A Name"), "name"),
+    (put("name", value="ends-"), "name"),
+    (put("stages", value=[]), "stages"),
+    (put("stages", 0, "memory_mb", value=127), "stages.0.memory_mb: .*127"),
+    (put("stages", 1, "memory_mb", value=10_241), "stages.1.memory_mb: .*10241"),
+    (put("stages", 1, "memory_mb", value=1024.5), "stages.1.memory_mb: .*1024.5"),
+    (put("stages", 1, "memory_mb", value=1024.0), "stages.1.memory_mb: .*1024.0"),
+    (put("stages", 1, "memory_mb", value="1024"), "stages.1.memory_mb: .*'1024'"),
+    (put("stages", 1, "replicas", value=True), "stages.1.replicas: .*True"),
+    (put("stages", 0, "ephemeral_storage_mb", value=511), "stages.0.ephemeral_storage_mb: .*511"),
+    (put("stages", 0, "replicas", value=0), "stages.0.replicas"),
+    (put("stages", 0, "replicas", value=901), r"workers: 902, max_concurrency: 900"),
+    (put("max_concurrency", value=901), "max_concurrency: .*901"),
+    (put("max_concurrency", value=1), "workers: 2, max_concurrency: 1"),
+    (
+        both(put("stages", 1, "first_layer", value=3), put("stages", 1, "modules", value=["ReLU"])),
+        "stage 1 should begin at layer 2 .*first_layer: 3",
+    ),
+    (
+        both(put("stages", 1, "first_layer", value=1), put("stages", 1, "modules", value=["ReLU"] * 3)),
+        "stage 1 should begin at layer 2 .*first_layer: 1",
+    ),
+    (put("stages", 0, "first_layer", value=-1), "stages.0.first_layer"),
+    (put("stages", 0, "end_layer", value=3), r"layers 0 to 2, names: 2"),
+    (put("stages", 0, "modules", value=["Linear", "no module"]), "stages.0.modules.1"),
+    (put("segment", "timeout_s", value=901), "segment.timeout_s: .*901"),
+    (put("segment", "timeout_s", value=0), "segment.timeout_s"),
+    (put("segment", "iterations", value=0), "segment.iterations"),
+    (put("segment", "stall_timeout_s", value=0), "segment.stall_timeout_s"),
+    (put("iterations", value=99), r"iterations: 99, expected: 4"),
+    (put("training", "iterations", value=4), "exactly one of epochs and iterations"),
+    (put("training", "micro_batch_size", value=33), "micro_batch_size: 33, global_batch_size: 32"),
+    (put("training", "optimizer", value={"name": "lion", "lr": 1.0}), "training.optimizer"),
+    (put("training", "optimizer", "lr", value=-1), "training.optimizer.sgd.lr"),
+    (put("training", "loss", value="not a loss"), "training.loss"),
+    (put("training", "dtype", value="int8"), "training.dtype"),
+    (put("training", "seed", value=-1), "training.seed"),
+    (put("schedule", value="zigzag"), "schedule.*zigzag"),
+    (put("synchronisation", "algorithm", value="gossip"), "synchronisation.algorithm.*gossip"),
+    (put("architecture", value="riscv"), "architecture.*riscv"),
+    (put("on_destroy", value="maybe"), "on_destroy.*maybe"),
+    (put("package", "source", value="/etc"), "package: .*'/etc'"),
+    (put("package", "requirements", value=["--index-url=http://example.org"]), "package.requirements.0"),
+    (put("package", "requirements", value=["git+https://example.org/x"]), "package.requirements.0"),
+    (put("model", "factory", value="model.build"), "model.factory.*model.build"),
+    (put("dataset", "train_samples", value=0), "dataset.train_samples"),
+    (put("hashes", "source", value="C" * 64), "hashes.source"),
+    (put("predicted", "iteration_s", value=float("nan")), "predicted.iteration_s"),
+    (put("predicted", "usd_total", value=-0.5), "predicted.usd_total: .*-0.5"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), MALFORMED, ids=[message for _, message in MALFORMED])
+def test_malformed_manifests_are_refused(edit: Callable[[dict[str, Any]], None], message: str) -> None:
+    document = manifest_document()
+    edit(document)
+    with pytest.raises(UserInputError, match=message) as caught:
+        parse_manifest(json.dumps(document), "plan.json")
+    assert str(caught.value).startswith("plan.json: ")
+    assert "funcpipe plan" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "1", "[" * 100_000, b"\xff\xfe", '{"schema_version": 1, "schema_version": 1}']
+)
+def test_what_is_no_manifest_at_all_is_refused(text: str | bytes) -> None:
+    with pytest.raises(UserInputError, match=r"^plan.json: "):
+        parse_manifest(text, "plan.json")
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match=r"absent.json: No such file.*funcpipe plan"):
+        load_manifest(tmp_path / "absent.json")
+    with pytest.raises(UserInputError, match="Is a directory"):
+        load_manifest(tmp_path)
+
+
+def test_the_checked_in_schema_is_current() -> None:
+    """If not: python -c "from runtime.manifest import json_schema; print(json_schema(), end='')" > manifest.schema.json"""
+    assert (ROOT / "manifest.schema.json").read_text() == json_schema()
+
+
+def test_the_schema_names_every_key() -> None:
+    schema = json.loads(json_schema())
+    assert set(schema["properties"]) == set(Manifest.model_fields) == set(manifest_document())
+    assert schema["additionalProperties"] is False
