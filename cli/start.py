@@ -45,11 +45,12 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
     run = check_run_id(args.run) if args.run else default_run_id(manifest.name)
     registry().check_unused(run)
     with aws_environment(args.local):
-        from launch.staging import stage_run
+        from launch.staging import source_folder, stage_run
         from runtime.store import open_store
 
         try:
             deployment = find_deployment(manifest, str(args.manifest), args.stack)
+            source = source_folder(manifest, args.manifest)
             store = open_store(deployment.artifacts_url)
             entry = RunEntry(
                 run=run,
@@ -65,7 +66,7 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
                 region=deployment.region,
             )
             screen.info(f"{run}: uploading data and initial weights to {deployment.artifacts_url}")
-            stage_run(manifest, args.manifest.resolve().parent / manifest.package.source, run, store)
+            stage_run(manifest, source, run, store)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {run} was NOT started: interrupted while it was being prepared. Nothing runs and nothing is "
@@ -101,8 +102,8 @@ def _start_execution(deployment: "Deployment", entry: "RunEntry") -> None:
             started = describe_execution(entry.execution_arn) is not None
         except FuncpipeError as error:
             raise Interrupted(
-                f"run {entry.run} may have been started: interrupted while asking AWS to, and AWS does not say ({error}). "
-                f"`funcpipe watch {entry.run}` tells; `funcpipe stop {entry.run}` ends it."
+                f"run {entry.run} may have been started: interrupted while asking AWS to, and AWS does not say "
+                f"({error}). `funcpipe watch {entry.run}` tells; `funcpipe stop {entry.run}` ends it."
             ) from None
         if started:
             raise Interrupted(

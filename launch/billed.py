@@ -17,17 +17,18 @@ _REPORT = re.compile(
 
 @dataclass(frozen=True)
 class Invocation:
-    """One REPORT line. ``init_s`` is None for a warm start."""
+    """One REPORT line, logged at Unix time ``ended_at``. ``init_s`` is None for a warm start."""
 
     stage: int
     request_id: str
+    ended_at: float
     billed_s: float
     memory_mb: int
     max_memory_used_mb: int
     init_s: float | None
 
 
-def parse_report(line: str, stage: int) -> Invocation | None:
+def parse_report(line: str, stage: int, ended_at: float) -> Invocation | None:
     """The invocation that ``line`` reports, or None when it is no REPORT line."""
     match = _REPORT.search(line)
     if match is None:
@@ -35,6 +36,7 @@ def parse_report(line: str, stage: int) -> Invocation | None:
     return Invocation(
         stage=stage,
         request_id=match["request_id"],
+        ended_at=ended_at,
         billed_s=float(match["billed"]) / 1_000,
         memory_mb=int(match["memory"]),
         max_memory_used_mb=int(match["used"]),
@@ -42,9 +44,7 @@ def parse_report(line: str, stage: int) -> Invocation | None:
     )
 
 
-def invocations(
-    functions: list[StageFunction], begin_s: float, end_s: float, *, logs: Any = None
-) -> list[Invocation]:
+def invocations(functions: list[StageFunction], begin_s: float, end_s: float, *, logs: Any = None) -> list[Invocation]:
     """The invocations that ended between two Unix times, each once.
 
     Raises:
@@ -54,13 +54,13 @@ def invocations(
     with aws_errors():
         logs = logs or client("logs")
         for function in functions:
-            for line in _report_lines(logs, function.log_group, begin_s, end_s):
-                if invocation := parse_report(line, function.stage):
+            for line, at in _report_lines(logs, function.log_group, begin_s, end_s):
+                if invocation := parse_report(line, function.stage, at):
                     found[invocation.request_id] = invocation
     return list(found.values())
 
 
-def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[str]:
+def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float]]:
     pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=log_group,
         startTime=int(begin_s * 1_000),
@@ -69,4 +69,4 @@ def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> It
     )
     for page in pages:
         for event in page["events"]:
-            yield event["message"]
+            yield event["message"], event["timestamp"] / 1_000

@@ -45,7 +45,7 @@ def follow(
 
 
 def concluded(status: RunStatus, ending: Ending) -> RunStatus:
-    """The final status of a run whose executor has ended: the records' word where they have one, else the executor's."""
+    """The final status of a run whose executor has ended: the records' word if they have one, else the executor's."""
     if status.ended:
         return replace(status, eta_s=None)
     if ending.stopped:

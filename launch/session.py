@@ -59,7 +59,9 @@ def aws_errors() -> Iterator[None]:
             f"no AWS credentials: {error}. Configure them as for the AWS CLI, or use --local for the embedded AWS."
         ) from error
     except (NoRegionError, ProfileNotFound) as error:
-        raise UserInputError(f"{error} Set AWS_REGION (or AWS_PROFILE), or use --local for the embedded AWS.") from error
+        raise UserInputError(
+            f"{error} Set AWS_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
+        ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise FuncpipeError(
             f"{error} Check the network and AWS_ENDPOINT_URL; for the embedded AWS see `funcpipe local status`."
