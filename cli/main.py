@@ -66,7 +66,7 @@ def _offer_json(parser: argparse.ArgumentParser) -> None:
 def make_parser() -> Parser:
     """The parser of the whole command line."""
     parser = Parser(prog="funcpipe", description=DESCRIPTION, epilog=EXAMPLE)
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     for name in COMMANDS:
         import_module(f"cli.{name}").add_parser(subparsers)
     _offer_json(parser)
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.fail(str(interrupt))
         return INTERRUPTED
     except KeyboardInterrupt:
-        screen.fail("interrupted by Ctrl-C before anything was started.")
+        screen.fail("interrupted by Ctrl-C; no run was started or stopped.")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough. Without this, the interpreter would complain when it flushes stdout.

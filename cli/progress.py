@@ -36,6 +36,8 @@ def facts(status: "RunStatus") -> list[str]:
     if status.loss is not None:
         parts.insert(0, f"loss {'~' if status.loss_is_approximate else ''}{status.loss:.4g}")
     parts.append("workers " + " ".join(f"{s.alive + s.finished}/{s.expected}" for s in status.stages))
+    if status.failures:
+        parts.append(f"{len(status.failures)} failed")
     if status.eta_s is not None:
         parts.append(f"ETA {duration(status.eta_s)}")
     parts.append(usd(status.usd_so_far))
@@ -61,17 +63,27 @@ def describe_failure(failure: "Failure") -> str:
     return printable("\n".join(lines))
 
 
+def describe_saved(run: str, committed_iteration: int, iterations_total: int) -> str:
+    """What of a run that did not end by itself is left, and how to get it."""
+    if committed_iteration == 0:
+        return "No iteration is saved: the first checkpoint comes at the end of a segment."
+    return (
+        f"{committed_iteration} of {iterations_total} iterations are saved; "
+        f"`funcpipe export {run} -o weights.safetensors` gets their weights."
+    )
+
+
 def describe_end(status: "RunStatus") -> str:
     """How the run ended, and what of it is saved."""
     from launch.status import RunState
 
-    saved = f"{status.committed_iteration} of {status.iterations_total} iterations are saved"
+    saved = describe_saved(status.run, status.committed_iteration, status.iterations_total)
     if status.state is RunState.DONE:
         loss = "" if status.loss is None else f", last loss {status.loss:.4g}"
         return f"{status.run}: done, {status.iterations_total} iterations{loss}, {usd(status.usd_so_far)} of compute."
     if status.state is RunState.STOPPED:
-        return f"{status.run}: stopped; {saved}. {status.message or ''}".rstrip()
-    lines = [f"{status.run}: failed; {saved}."]
+        return f"{status.run}: {status.message or 'stopped'}. {saved}"
+    lines = [f"{status.run}: failed. {saved}"]
     if status.failures:
         lines += [describe_failure(failure) for failure in status.failures]
     elif status.message:

@@ -66,6 +66,9 @@ def report(args: argparse.Namespace, screen: Screen) -> int:
 
 def _evaluation(entry: "RunEntry", records: "RunRecords", store: "Store") -> "tuple[Evaluation | None, str | None]":
     """Figures on held-out data, or why there are none: an account of the rest is still worth having."""
+    if records.committed_iteration == 0:
+        return None, "no trained weights are saved"
+
     from launch.evaluation import evaluate
     from launch.staging import source_folder
 

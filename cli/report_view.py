@@ -66,8 +66,8 @@ def _overview_rows(report: "Report") -> list[tuple[str, str]]:
     return [
         *rows,
         ("wall time", "not measured" if timing.wall_s is None else duration(timing.wall_s)),
-        ("time per iteration", f"{_seconds(timing.measured_iteration_s)} measured"),
-        ("", f"{_seconds(timing.predicted_iteration_s)} predicted for {report.platform}"),
+        ("time per iteration", _seconds(timing.measured_iteration_s)),
+        ("predicted", f"{_seconds(timing.predicted_iteration_s)} on {report.platform}"),
         ("start-up of a segment", _seconds(timing.start_up_s)),
         ("objects", f"{objects}; {traffic.empty_gets:,} looks in vain"),
         ("bytes moved", moved),

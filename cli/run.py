@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.progress import ProgressView, describe_end
+from cli.progress import ProgressView, describe_end, describe_saved
 from cli.runs import project_folder, registry
 from cli.screen import Interrupted, Screen
 from runtime.errors import UserInputError
@@ -61,11 +61,12 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     screen.info(f"{name}: preparing data and initial weights")
     try:
         from launch.local_gang import LocalGang
+
+        # First of all, since the gang's server and this process then import torch at the same time.
+        gang = LocalGang(manifest, args.manifest.parent / manifest.package.source, name, root, link)
         from launch.staging import source_folder, stage_run
 
-        source = source_folder(manifest, args.manifest)
-        gang = LocalGang(manifest, source, name, root, link)
-        stage_run(manifest, source, name, gang.artifacts)
+        stage_run(manifest, source_folder(manifest, args.manifest), name, gang.artifacts)
     except KeyboardInterrupt:
         raise Interrupted(f"run {name} was NOT started: interrupted while it was being prepared.") from None
     runs.add(
@@ -119,24 +120,26 @@ def _train(gang: "LocalGang", name: str, screen: Screen) -> "RunStatus":
     from launch.status import StatusReader
 
     reader = StatusReader(RunRecords(gang.artifacts, name))
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt = signal.getsignal(signal.SIGINT)
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         gang.start()
         with ProgressView(screen) as view:
             for status in follow(reader, lambda: _ending(gang), poll_s=_POLL_S):
                 view.show(status)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping takes seconds at most; a second Ctrl-C must not tear it
         screen.info(f"{name}: stopping")
         gang.stop("stopped by Ctrl-C")
         gang.wait()
-        saved = reader.read(time.time())
+        left = reader.read(time.time())
         raise Interrupted(
-            f"run {name} was stopped: no worker runs any more. {saved.committed_iteration} of "
-            f"{saved.iterations_total} iterations are saved; `funcpipe export {name} -o weights.safetensors` gets "
-            "their weights."
+            f"run {name} was stopped: no worker runs any more. "
+            f"{describe_saved(name, left.committed_iteration, left.iterations_total)}"
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, terminate)
     return status
 
 

@@ -38,20 +38,16 @@ def registry() -> "Registry":
 
 
 @contextmanager
-def _environment(values: Mapping[str, str], unset: tuple[str, ...]) -> Iterator[None]:
-    """Sets and unsets variables for the block; boto3 takes account, region and endpoint from them."""
-    before = {name: os.environ.get(name) for name in (*values, *unset)}
-    for name in unset:
-        os.environ.pop(name, None)
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment is ``values`` for the block; boto3 takes account, region and endpoint from it."""
+    before = dict(os.environ)
+    os.environ.clear()
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager
@@ -67,15 +63,12 @@ def aws_environment(embedded: bool) -> Iterator[None]:
         with aws_errors():
             yield
         return
-    from localaws import control
+    from localaws.variables import with_emulator
 
-    state = control.status(project_folder())
-    if state is None:
-        raise UserInputError(
-            f"no embedded AWS is running for {project_folder()}. Start it with `funcpipe local up`, then deploy with "
-            "`funcpipe local exec -- npx cdk deploy …`."
-        )
-    with _environment(control.environment(state), control.UNSET), aws_errors():
+    from cli.local import running_emulator
+
+    emulator = running_emulator(project_folder())
+    with _environment(with_emulator(os.environ, emulator.environment)), aws_errors():
         yield
 
 

@@ -3,6 +3,7 @@
 import argparse
 import time
 
+from cli.progress import describe_saved
 from cli.runs import add_local_option, add_run_argument, ending_of, opened_run
 from cli.screen import Screen
 
@@ -40,7 +41,6 @@ def stop(args: argparse.Namespace, screen: Screen) -> int:
     what = "stopped; its workers end within seconds" if at_work else "had ended already, so there was nothing to stop"
     screen.result(
         {"run": entry.run, "stopped": at_work, "committed_iteration": saved, "iterations_total": total},
-        f"{entry.run}: {what}. {saved} of {total} iterations are saved; "
-        f"`funcpipe export {entry.run} -o weights.safetensors` gets their weights.",
+        f"{entry.run}: {what}. {describe_saved(entry.run, saved, total)}",
     )
     return 0

@@ -45,7 +45,7 @@ def bill_by_records(records: RunRecords, now: float) -> tuple[Bill, str]:
     tmp = sum(tmp_gb_seconds(stages[worker[2]].ephemeral_storage_mb, spent) for worker, spent in seconds.items())
     basis = (
         f"{len(seconds)} worker runs, each from entering its handler to its end as measured here, times the memory of "
-        "its stage in the manifest; start-up of functions is not included"
+        "its stage in the manifest; storage requests as made here; start-up of functions is not included"
     )
     return _bill(records, compute, tmp, len(seconds)), basis
 

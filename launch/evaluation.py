@@ -34,7 +34,7 @@ def evaluate(manifest: Manifest, source: Path, store: Store, run: str) -> Evalua
 
     Raises:
         UserInputError: a factory cannot be resolved or fails.
-        FuncpipeError: the checkpoint is missing, damaged, or of another model.
+        FuncpipeError: the checkpoint is missing, damaged, or of another model; or the model fails on the samples.
     """
     dataset = load_dataset(manifest.data, source)
     if dataset.test_inputs is None or dataset.test_targets is None:
@@ -43,7 +43,13 @@ def evaluate(manifest: Manifest, source: Path, store: Store, run: str) -> Evalua
     model = build_model(manifest.model, source, training.seed, training.dtype)
     _fill(model, load_weights(store, run))
     loss = build_loss(training.loss, source)
-    return _measure(model.eval(), loss, dataset.test_inputs, dataset.test_targets, TORCH_DTYPES[training.dtype])
+    try:
+        return _measure(model.eval(), loss, dataset.test_inputs, dataset.test_targets, TORCH_DTYPES[training.dtype])
+    except Exception as error:  # the user's layers and loss may raise anything
+        raise FuncpipeError(
+            f"the model raised {type(error).__name__} on the test split: {error}. "
+            "It must accept the test inputs as it accepts the training inputs."
+        ) from error
 
 
 def _fill(model: nn.Sequential, weights: dict[str, torch.Tensor]) -> None:

@@ -185,7 +185,8 @@ class StatusReader:
                 done.append(records.summaries[worker].end_iteration)
             else:
                 done.append(records.progress[worker].iteration if worker in records.progress else 0)
-        return max(records.committed_iteration, min(done))
+        # A worker can only have done an iteration when all have done the one before; progress is written once a second.
+        return max(records.committed_iteration, min(done), max(done) - 1)
 
     def _loss(self) -> tuple[float | None, bool]:
         """The newest loss, and whether it sums shares of different iterations."""
