@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from runtime.errors import FuncpipeError, UserInputError
-from runtime.keys import GangKeys, RecordKind, commit, commits_prefix, parse_record, segment_prefix
+from runtime.keys import GangKeys, RecordKind, commit, commits_prefix, parse_gang, parse_record, segment_prefix
 from runtime.keys import manifest as manifest_key
 from runtime.manifest import Manifest, describe_errors, parse_manifest
 from runtime.records import Abort, Commit, Failure, Progress, WorkerSummary
@@ -79,7 +79,7 @@ class RunRecords:
     def _refresh_segment(self, segment: int) -> None:
         keys = list(self.store.list(segment_prefix(self.run, segment)))
         found = {key: record for key in keys if (record := parse_record(self.run, key))}
-        self.gangs |= {(record.segment, record.attempt) for record in found.values()}
+        self.gangs |= {(gang.segment, gang.attempt) for key in keys if (gang := parse_gang(self.run, key))}
         # Summaries and failures first: a worker that has either needs no progress any more.
         order = [RecordKind.SUMMARY, RecordKind.FAILURE, RecordKind.PROGRESS]
         for key, record in sorted(found.items(), key=lambda item: order.index(item[1].kind)):

@@ -110,6 +110,15 @@ class RecordKey:
 _RECORD = re.compile(r"(\d{5})/(\d{3})/(progress|summary|failure)/(\d{3})-(\d{4})\.json")
 
 
+_GANG = re.compile(r"(\d{5})/(\d{3})/.+")
+
+
+def parse_gang(run: str, key: str) -> GangKeys | None:
+    """The gang of ``run`` that the artifact ``key`` belongs to, or None when it belongs to none."""
+    match = _GANG.fullmatch(key.removeprefix(segments_prefix(run)))
+    return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
+
+
 def parse_record(run: str, key: str) -> RecordKey | None:
     """``key`` taken apart, or None when it names no progress, summary or failure of ``run``."""
     match = _RECORD.fullmatch(key.removeprefix(segments_prefix(run)))
