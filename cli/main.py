@@ -87,21 +87,12 @@ def _save_traceback() -> str:
     return "nowhere (neither .funcpipe/logs nor the temporary folder can be written)"
 
 
-def _execute(arguments: Sequence[str], screen: Screen) -> int:
-    args = make_parser().parse_args(arguments)
-    screen.json = getattr(args, "json", False)
-    status = args.handler(args, screen)
-    sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's shutdown
-    return status
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line (default: the process's own) and returns its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    screen = Screen(json="--json" in ours)
+def _run_command(arguments: Sequence[str], screen: Screen) -> int:
+    """The exit status of one command line, its errors shown."""
     try:
-        return _execute(arguments, screen)
+        args = make_parser().parse_args(arguments)
+        screen.json = getattr(args, "json", False)
+        return int(args.handler(args, screen))
     except SystemExit as exit_of_help:
         return int(exit_of_help.code or 0)
     except UserInputError as error:
@@ -117,15 +108,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.fail("interrupted by Ctrl-C; no run was started or stopped.")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has enough. Without this, the interpreter would complain when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        raise
     except Exception as error:
         place = _save_traceback()
         screen.fail(
             f"unexpected {type(error).__name__}: {error}\n"
             f"This is a bug of funcpipe. The traceback is in {place}; please report it."
         )
+        return FAILED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: the process's own) and returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    try:
+        status = _run_command(arguments, Screen(json="--json" in ours))
+        sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's shutdown
+        return status
+    except BrokenPipeError:
+        # The reader (head, less) has enough. Without this, the interpreter would complain when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
