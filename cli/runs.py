@@ -63,9 +63,8 @@ def aws_environment(embedded: bool) -> Iterator[None]:
         with aws_errors():
             yield
         return
-    from localaws.variables import with_emulator
-
     from cli.local import running_emulator
+    from localaws.variables import with_emulator
 
     emulator = running_emulator(project_folder())
     with _environment(with_emulator(os.environ, emulator.environment)), aws_errors():

@@ -15,7 +15,10 @@ COLD = (
     "REPORT RequestId: 8f507cfc-aaaa\tDuration: 1234.50 ms\tBilled Duration: 2235 ms\tMemory Size: 2048 MB\t"
     "Max Memory Used: 512 MB\tInit Duration: 1000.25 ms\t\n"
 )
-WARM = "REPORT RequestId: 8f507cfc-bbbb\tDuration: 99.00 ms\tBilled Duration: 100 ms\tMemory Size: 1024 MB\tMax Memory Used: 80 MB\t\n"
+WARM = (
+    "REPORT RequestId: 8f507cfc-bbbb\tDuration: 99.00 ms\tBilled Duration: 100 ms\tMemory Size: 1024 MB\t"
+    "Max Memory Used: 80 MB\t\n"
+)
 
 
 def test_a_report_line_is_taken_apart():
@@ -46,7 +49,7 @@ class Logs:
         assert operation == "filter_log_events"
         return self
 
-    def paginate(self, logGroupName: str, startTime: int, endTime: int, filterPattern: str):  # noqa: N803
+    def paginate(self, logGroupName: str, startTime: int, endTime: int, filterPattern: str):
         assert (startTime, endTime) == (1_000, 2_001) and "REPORT" in filterPattern
         for lines in self._pages[logGroupName]:
             yield {"events": [{"message": line, "timestamp": 1_500} for line in lines]}
