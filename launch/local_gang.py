@@ -7,10 +7,12 @@ Each segment is one gang; the next begins when all of its workers have ended wel
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -49,6 +51,8 @@ def _work(event: dict[str, Any], environment: dict[str, str], timeout_s: float, 
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    # A terminal's Ctrl-C reaches every process; workers leave it to their owner, who tells them by the abort marker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from runtime.handler import WorkerFailed, handle
 
     deadline = time.monotonic() + timeout_s
@@ -86,6 +90,7 @@ class LocalGang:
         self.artifacts = DirectoryStore(self._paths.artifacts)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
+        forkserver.ensure_running()  # its imports take seconds, in which the caller can stage the run
         self._driver = threading.Thread(target=self._drive, name="gang", daemon=True)
         self._processes: list[BaseProcess] = []
         self._segment = 0

@@ -16,7 +16,9 @@ Artifact bucket:
     runs/RUN/segments/SEGMENT/ATTEMPT/abort.json
 """
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,51 @@ def run_prefix(run: str) -> str:
 
 def segments_prefix(run: str) -> str:
     return f"{run_prefix(run)}segments/"
+
+
+def segment_prefix(run: str, segment: int) -> str:
+    """Where the records of all attempts at a segment are."""
+    return f"{segments_prefix(run)}{segment:05d}/"
+
+
+class RecordKind(StrEnum):
+    """What a record of one worker says."""
+
+    PROGRESS = "progress"
+    SUMMARY = "summary"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class RecordKey:
+    """The name of one worker's record, taken apart."""
+
+    segment: int
+    attempt: int
+    kind: RecordKind
+    stage: int
+    replica: int
+
+
+_RECORD = re.compile(r"(\d{5})/(\d{3})/(progress|summary|failure)/(\d{3})-(\d{4})\.json")
+
+
+_GANG = re.compile(r"(\d{5})/(\d{3})/.+")
+
+
+def parse_gang(run: str, key: str) -> GangKeys | None:
+    """The gang of ``run`` that the artifact ``key`` belongs to, or None when it belongs to none."""
+    match = _GANG.fullmatch(key.removeprefix(segments_prefix(run)))
+    return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
+
+
+def parse_record(run: str, key: str) -> RecordKey | None:
+    """``key`` taken apart, or None when it names no progress, summary or failure of ``run``."""
+    match = _RECORD.fullmatch(key.removeprefix(segments_prefix(run)))
+    if match is None:
+        return None
+    segment, attempt, kind, stage, replica = match.groups()
+    return RecordKey(int(segment), int(attempt), RecordKind(kind), int(stage), int(replica))
 
 
 def manifest(run: str) -> str:

@@ -25,7 +25,7 @@ from runtime.limits import (
     STATES_ARRAY_RANGE_ITEMS,
 )
 from runtime.schedule import ScheduleName
-from runtime.spec import DataSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
+from runtime.spec import DataSpec, EvaluationSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
 
 SCHEMA_VERSION = 1
 MAX_STAGES = 64
@@ -165,6 +165,7 @@ class Manifest(Strict):
     segment: SegmentPlan
     package: PackageSpec
     on_destroy: OnDestroy
+    evaluation: EvaluationSpec = EvaluationSpec()
     predicted: Prediction
     hashes: Hashes
 

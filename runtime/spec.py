@@ -136,3 +136,17 @@ class TrainingSpec(Strict):
                 f"(micro_batch_size: {self.micro_batch_size}, global_batch_size: {self.global_batch_size})"
             )
         return self
+
+
+class Metric(StrEnum):
+    """What the report measures on held-out data besides the loss."""
+
+    ACCURACY = "accuracy"
+    """Share of targets that the largest logit (dimension 1 of the output) names."""
+    NONE = "none"
+
+
+class EvaluationSpec(Strict):
+    """How the trained model is judged."""
+
+    metric: Metric = Metric.ACCURACY

@@ -1,0 +1,72 @@
+"""What Lambda says it billed: the REPORT lines of the stage functions' log groups."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from launch.deployment import StageFunction
+from launch.session import aws_errors, client
+
+_REPORT = re.compile(
+    r"REPORT RequestId: (?P<request_id>\S+)\s+Duration: (?P<duration>[\d.]+) ms"
+    r"\s+Billed Duration: (?P<billed>[\d.]+) ms\s+Memory Size: (?P<memory>\d+) MB"
+    r"\s+Max Memory Used: (?P<used>\d+) MB(?:\s+Init Duration: (?P<init>[\d.]+) ms)?"
+)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One REPORT line, logged at Unix time ``ended_at``. ``init_s`` is None for a warm start."""
+
+    stage: int
+    request_id: str
+    ended_at: float
+    billed_s: float
+    memory_mb: int
+    max_memory_used_mb: int
+    init_s: float | None
+
+
+def parse_report(line: str, stage: int, ended_at: float) -> Invocation | None:
+    """The invocation that ``line`` reports, or None when it is no REPORT line."""
+    match = _REPORT.search(line)
+    if match is None:
+        return None
+    return Invocation(
+        stage=stage,
+        request_id=match["request_id"],
+        ended_at=ended_at,
+        billed_s=float(match["billed"]) / 1_000,
+        memory_mb=int(match["memory"]),
+        max_memory_used_mb=int(match["used"]),
+        init_s=float(match["init"]) / 1_000 if match["init"] else None,
+    )
+
+
+def invocations(functions: list[StageFunction], begin_s: float, end_s: float, *, logs: Any = None) -> list[Invocation]:
+    """The invocations that ended between two Unix times, each once.
+
+    Raises:
+        FuncpipeError: the log groups cannot be read.
+    """
+    found: dict[str, Invocation] = {}
+    with aws_errors():
+        logs = logs or client("logs")
+        for function in functions:
+            for line, at in _report_lines(logs, function.log_group, begin_s, end_s):
+                if invocation := parse_report(line, function.stage, at):
+                    found[invocation.request_id] = invocation
+    return list(found.values())
+
+
+def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float]]:
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=log_group,
+        startTime=int(begin_s * 1_000),
+        endTime=int(end_s * 1_000) + 1,
+        filterPattern='"REPORT RequestId"',
+    )
+    for page in pages:
+        for event in page["events"]:
+            yield event["message"], event["timestamp"] / 1_000

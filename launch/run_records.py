@@ -1,0 +1,117 @@
+"""Everything that the workers of a run have left in its artifact store, read little by little.
+
+Summaries, failures, aborts and commits never change once written, so each is fetched once; progress is fetched anew
+on every ``refresh``. A segment is not listed again once all its workers have finished.
+"""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from runtime.errors import FuncpipeError, UserInputError
+from runtime.keys import GangKeys, RecordKind, commit, commits_prefix, parse_gang, parse_record, segment_prefix
+from runtime.keys import manifest as manifest_key
+from runtime.manifest import Manifest, describe_errors, parse_manifest
+from runtime.records import Abort, Commit, Failure, Progress, WorkerSummary
+from runtime.spec import Strict
+from runtime.store import KeyNotFound, Store
+
+Record = TypeVar("Record", bound=Strict)
+
+Gang = tuple[int, int]
+"""(segment, attempt)"""
+Worker = tuple[int, int, int, int]
+"""(segment, attempt, stage, replica)"""
+
+
+class RunRecords:
+    """The records of run ``run`` in ``store``, as of the last ``refresh``."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        """Raises UserInputError when the store holds no such run."""
+        self.store = store
+        self.run = run
+        try:
+            text = store.get(manifest_key(run))
+        except KeyNotFound:
+            raise UserInputError(
+                f"run {run!r} has no manifest in its artifact store, so it was never started or has been deleted."
+            ) from None
+        self.manifest: Manifest = parse_manifest(text, manifest_key(run))
+        self.commits: dict[int, Commit] = {}
+        self.gangs: set[Gang] = set()
+        self.progress: dict[Worker, Progress] = {}
+        self.summaries: dict[Worker, WorkerSummary] = {}
+        self.failures: dict[Worker, Failure] = {}
+        self.aborts: dict[Gang, Abort] = {}
+        self._complete: set[int] = set()
+
+    @property
+    def last_commit(self) -> Commit | None:
+        """The newest complete checkpoint; None while the run is being staged."""
+        return self.commits[max(self.commits)] if self.commits else None
+
+    @property
+    def committed_iteration(self) -> int:
+        """Iterations whose result is saved."""
+        return self.last_commit.iteration if self.last_commit else 0
+
+    @property
+    def segment(self) -> int:
+        """The segment under way, or the last one when all are committed."""
+        return min(max(self.commits, default=0), self.manifest.segments - 1)
+
+    @property
+    def attempt(self) -> int:
+        """The newest attempt at ``segment``."""
+        return max((attempt for segment, attempt in self.gangs if segment == self.segment), default=0)
+
+    def refresh(self) -> None:
+        """Reads what is new. Raises FuncpipeError when a record cannot be understood."""
+        for key in self.store.list(commits_prefix(self.run)):
+            number = int(key.removeprefix(commits_prefix(self.run)).removesuffix(".json"))
+            if number not in self.commits and (record := self._read(commit(self.run, number), Commit)):
+                self.commits[number] = record
+        for segment in range(max(self.commits, default=0) + 1):
+            if segment < self.manifest.segments and segment not in self._complete:
+                self._refresh_segment(segment)
+
+    def _refresh_segment(self, segment: int) -> None:
+        keys = list(self.store.list(segment_prefix(self.run, segment)))
+        found = {key: record for key in keys if (record := parse_record(self.run, key))}
+        self.gangs |= {(gang.segment, gang.attempt) for key in keys if (gang := parse_gang(self.run, key))}
+        # Summaries and failures first: a worker that has either needs no progress any more.
+        order = [RecordKind.SUMMARY, RecordKind.FAILURE, RecordKind.PROGRESS]
+        for key, record in sorted(found.items(), key=lambda item: order.index(item[1].kind)):
+            worker = (record.segment, record.attempt, record.stage, record.replica)
+            match record.kind:
+                case RecordKind.SUMMARY:
+                    self._read_once(key, worker, WorkerSummary, self.summaries)
+                case RecordKind.FAILURE:
+                    self._read_once(key, worker, Failure, self.failures)
+                case RecordKind.PROGRESS if worker not in self.summaries:
+                    ended = worker in self.failures or record.attempt < self.attempt
+                    if not (ended and worker in self.progress) and (progress := self._read(key, Progress)):
+                        self.progress[worker] = progress
+        for gang in [gang for gang in self.gangs if gang[0] == segment]:
+            self._read_once(GangKeys(self.run, *gang).abort, gang, Abort, self.aborts, present=keys)
+            if sum(worker[:2] == gang for worker in self.summaries) == self.manifest.workers:
+                self._complete.add(segment)
+
+    def _read_once(
+        self, key: str, name: tuple[int, ...], model: type[Record], into: dict, present: list[str] | None = None
+    ) -> None:
+        if name in into or (present is not None and key not in present):
+            return
+        if record := self._read(key, model):
+            into[name] = record
+
+    def _read(self, key: str, model: type[Record]) -> Record | None:
+        try:
+            return model.model_validate_json(self.store.get(key))
+        except KeyNotFound:  # deleted between listing and reading
+            return None
+        except ValidationError as error:
+            raise FuncpipeError(
+                f"{describe_errors(error, key)}\nThe record is damaged, or was written by another version of funcpipe."
+            ) from None

@@ -1,0 +1,96 @@
+"""AWS list prices, each once, and bills made of them. No torch, no network.
+
+Prices are us-east-1's public list prices in USD before taxes, free tier and discounts, read 2026-11-21 from
+  [lambda]  aws.amazon.com/lambda/pricing
+  [s3]      aws.amazon.com/s3/pricing, S3 Standard
+  [sfn]     aws.amazon.com/step-functions/pricing, Standard workflows
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from runtime.limits import LAMBDA_MIN_TMP_MB
+from runtime.manifest import Architecture
+
+LAMBDA_USD_PER_GB_S = {  # [lambda] first tier; a GB is 1,024 MB of configured memory
+    Architecture.X86_64: 0.0000166667,
+    Architecture.ARM64: 0.0000133334,
+}
+LAMBDA_USD_PER_REQUEST = 0.20 / 1_000_000  # [lambda]
+LAMBDA_TMP_USD_PER_GB_S = 0.0000000309  # [lambda] /tmp above the 512 MB that are free
+S3_USD_PER_PUT = 0.005 / 1_000  # [s3] PUT, COPY, POST, LIST
+S3_USD_PER_GET = 0.0004 / 1_000  # [s3] GET, HEAD; a GET answered "no such key" is billed too. DELETE is free
+STATES_USD_PER_TRANSITION = 0.025 / 1_000  # [sfn]
+MB_PER_GB = 1_024
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """One item: ``quantity`` units at ``unit_usd`` each."""
+
+    item: str
+    quantity: float
+    unit: str
+    unit_usd: float
+
+    @property
+    def usd(self) -> float:
+        return self.quantity * self.unit_usd
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Items in the order given; the total is their sum."""
+
+    lines: tuple[BillLine, ...]
+
+    @property
+    def total_usd(self) -> float:
+        return sum(line.usd for line in self.lines)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready: ``{"lines": [{item, quantity, unit, unit_usd, usd}], "total_usd"}``."""
+        return {"lines": [{**asdict(line), "usd": line.usd} for line in self.lines], "total_usd": self.total_usd}
+
+
+def bill(lines: Iterable[BillLine]) -> Bill:
+    """A bill of the lines that are not zero."""
+    return Bill(tuple(line for line in lines if line.quantity))
+
+
+def gb_seconds(memory_mb: float, seconds: float) -> float:
+    """What Lambda bills for a function of ``memory_mb`` MB that runs ``seconds`` s: GB-s."""
+    return memory_mb / MB_PER_GB * seconds
+
+
+def tmp_gb_seconds(ephemeral_storage_mb: float, seconds: float) -> float:
+    """GB-s of /tmp that are billed: what exceeds the free 512 MB."""
+    return max(0.0, ephemeral_storage_mb - LAMBDA_MIN_TMP_MB) / MB_PER_GB * seconds
+
+
+def lambda_compute(quantity_gb_s: float, architecture: Architecture) -> BillLine:
+    """Execution time of functions, from ``gb_seconds``."""
+    return BillLine(f"Lambda compute ({architecture.value})", quantity_gb_s, "GB-s", LAMBDA_USD_PER_GB_S[architecture])
+
+
+def lambda_requests(invocations: float) -> BillLine:
+    return BillLine("Lambda requests", invocations, "request", LAMBDA_USD_PER_REQUEST)
+
+
+def lambda_tmp(quantity_gb_s: float) -> BillLine:
+    """Ephemeral storage, from ``tmp_gb_seconds``."""
+    return BillLine("Lambda /tmp above 512 MB", quantity_gb_s, "GB-s", LAMBDA_TMP_USD_PER_GB_S)
+
+
+def s3_puts(requests: float) -> BillLine:
+    """PUT and LIST requests of S3 Standard."""
+    return BillLine("S3 PUT", requests, "request", S3_USD_PER_PUT)
+
+
+def s3_gets(requests: float) -> BillLine:
+    """GET requests of S3 Standard, also those that find nothing."""
+    return BillLine("S3 GET", requests, "request", S3_USD_PER_GET)
+
+
+def state_transitions(transitions: float) -> BillLine:
+    return BillLine("Step Functions transitions", transitions, "transition", STATES_USD_PER_TRANSITION)
