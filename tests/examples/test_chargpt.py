@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runtime.spec import TrainingSpec
-from tests.examples.conftest import EXAMPLES
+from tests.examples.modules import EXAMPLES
 from tests.parity.oracle import train
 
 JOB = tomllib.loads((EXAMPLES / "chargpt" / "job.toml").read_text())

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from runtime.spec import TrainingSpec
-from tests.examples.conftest import EXAMPLES
+from tests.examples.modules import EXAMPLES
 from tests.parity.oracle import train
 
 JOB = tomllib.loads((EXAMPLES / "digits" / "job.toml").read_text())
