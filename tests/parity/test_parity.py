@@ -4,8 +4,9 @@ Relative errors, the largest over iterations (losses) and tensors (weights); see
 
     float64   1e-10  every optimiser
     float32   1e-5   SGD
-    float32   1e-2   Adam, AdamW: a step has length lr whatever the gradient's length, so that an element whose gradient
-                     is nearly 0 turns rounding (the order of additions) into a visible part of lr; over few iterations
+    float32   2e-3   Adam, AdamW: a step has length lr whatever the gradient's length, so that an element whose gradient
+                     is nearly 0 turns rounding (the order of additions) into a visible part of lr. Measured: 2e-4 on
+                     the GPT, whose key biases have no gradient but rounding; 6e-8 on digits
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ from tests.parity.runs import (
 
 FLOAT64_BOUND = 1e-10
 FLOAT32_SGD_BOUND = 1e-5
-FLOAT32_ADAM_BOUND = 1e-2
+FLOAT32_ADAM_BOUND = 2e-3
 
 # layers of each stage, replicas of each stage, optimiser, iterations of a segment (None: one segment)
 PLANS: list[tuple[Example, list[int], list[int], dict[str, Any], int | None]] = [
