@@ -51,7 +51,7 @@ class Limits(Strict):
     max_stages: Annotated[int, Field(ge=1, le=MAX_STAGES)] = 8
     min_workers: Annotated[int, Field(ge=1)] = 1
     max_replicas: Annotated[int, Field(ge=1, le=STATES_ARRAY_RANGE_ITEMS)] = 4
-    memory_mb: Annotated[list[MemoryMb], Field(min_length=1)] = list(DEFAULT_MEMORY_MB)
+    memory_mb: Annotated[list[MemoryMb], Field(min_length=1, default_factory=lambda: list(DEFAULT_MEMORY_MB))]
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)] = 100
     max_segment_iterations: Annotated[int, Field(ge=1)] | None = None
 

@@ -72,6 +72,7 @@ class Profile(Strict):
     host_cores: Annotated[int, Field(ge=1)]
     threads: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
     base_bytes: Bytes = Field(description="resident memory of a worker process before it holds anything")
+    builds_whole_model: bool = Field(description="whether a worker must build all layers before it drops the others'")
     data_bytes: Bytes = Field(description="shards that a worker at either end keeps in memory, at most")
     input_bytes: Bytes = Field(description="inputs of one micro-batch")
     target_bytes: Bytes = Field(description="targets of one micro-batch")

@@ -1,0 +1,277 @@
+"""Seconds, bytes and USD of a candidate stage and of a plan: FuncPipe's cost model (arXiv 2204.13561, section 4).
+
+    t_iter = t_forward + max over stages i (t_backward_i + t_sync_i)
+    t_forward    = Σ stages (download + compute + upload of one micro-batch) + max over stages (µ - 1)·slowest lane
+    t_backward_i = the same of the backward pass over the stages i and after
+    t_sync_i     = 2s/w + (2 + n)·latency for s bytes of gradient and n > 1 replicas      (pipelined scatter-reduce)
+
+µ = ceil(micro-batches / replicas) differs between stages here, so it stands inside the maximum. Where all workers
+share the cores of one machine (``Platform.shared_cores``), t_iter is also at least all work over those cores.
+
+Seconds are per iteration or per micro-batch as named, bytes are of one worker, USD per iteration.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from planner.platforms import Platform
+from planner.pricing import LAMBDA_USD_PER_GB_S, S3_USD_PER_GET, S3_USD_PER_PUT, gb_seconds
+from planner.profile_format import Profile
+from runtime.manifest import Architecture
+from runtime.spec import TrainingSpec
+
+MIB = 1 << 20
+HEAD_ROOM = 0.10
+"""Share of the predicted peak that a memory size must offer on top: allocator fragmentation, interpreter garbage."""
+IN_FLIGHT_COPIES = 2
+"""Copies of a boundary object while it is sent or received: the tensors, and their bytes on the wire."""
+
+
+@dataclass(frozen=True)
+class LaneTimes:
+    """Seconds of one micro-batch on each lane of one worker, in one direction."""
+
+    download_s: float
+    compute_s: float
+    upload_s: float
+
+    @property
+    def path_s(self) -> float:
+        return self.download_s + self.compute_s + self.upload_s
+
+    @property
+    def slowest_s(self) -> float:
+        return max(self.download_s, self.compute_s, self.upload_s)
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Peak resident bytes of one worker, by item."""
+
+    base: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    transfers: int
+    synchronise: int
+    data: int
+    checkpoint: int
+    """What loading or saving layers needs beyond the items that training needs and they do not."""
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
+
+    @property
+    def predicted_mb(self) -> float:
+        return self.total / MIB
+
+    @property
+    def needed_mb(self) -> float:
+        """Memory size that the stage fits into: the predicted peak and the head-room."""
+        return self.predicted_mb * (1 + HEAD_ROOM)
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """Layers ``first`` to ``end - 1`` at ``memory_mb`` on ``replicas`` workers, each with up to ``micro_batches``."""
+
+    first: int
+    end: int
+    memory_mb: int
+    replicas: int
+    micro_batches: int
+    forward: LaneTimes
+    backward: LaneTimes
+    synchronise_s: float
+    step_s: float
+    puts: int
+    """Requests of all replicas per iteration; without GETs that find nothing yet."""
+    gets: int
+    work_s: float
+    """Core-seconds per iteration of all replicas and lanes, for platforms with shared cores."""
+
+    @property
+    def forward_queue_s(self) -> float:
+        """Time that the micro-batches after the first one add when this stage is the bottleneck."""
+        return (self.micro_batches - 1) * self.forward.slowest_s
+
+    @property
+    def backward_queue_s(self) -> float:
+        return (self.micro_batches - 1) * self.backward.slowest_s
+
+    @property
+    def closing_s(self) -> float:
+        """From the last backward to the next iteration: averaging and step."""
+        return self.synchronise_s + self.step_s
+
+    @property
+    def total_gb(self) -> float:
+        return self.replicas * gb_seconds(self.memory_mb, 1.0)
+
+    @property
+    def request_usd(self) -> float:
+        return self.puts * S3_USD_PER_PUT + self.gets * S3_USD_PER_GET
+
+
+class CostModel:
+    """One profile on one platform, for one training section."""
+
+    def __init__(
+        self, *, profile: Profile, platform: Platform, training: TrainingSpec, architecture: Architecture
+    ) -> None:
+        self.profile, self.platform, self.training = profile, platform, training
+        self.usd_per_gb_s = LAMBDA_USD_PER_GB_S[architecture]
+        self.micro_batches = -(-training.global_batch_size // training.micro_batch_size)
+        self._compute: dict[int, tuple[list[float], list[float], float]] = {}
+
+    @property
+    def layer_count(self) -> int:
+        return len(self.profile.layers)
+
+    @cached_property
+    def _sums(self) -> dict[str, list[int]]:
+        """Prefix sums over the layers, by field."""
+        names = ("activation_bytes", "parameter_bytes", "trainable_parameter_bytes", "buffer_bytes")
+        return {name: [0, *accumulate(getattr(layer, name) for layer in self.profile.layers)] for name in names}
+
+    def _sum(self, name: str, first: int, end: int) -> int:
+        return self._sums[name][end] - self._sums[name][first]
+
+    def micro_batches_per_replica(self, replicas: int) -> int:
+        return -(-self.micro_batches // replicas)
+
+    def boundary_bytes(self, boundary: int) -> int:
+        """Bytes of one micro-batch that enter layer ``boundary``."""
+        return self.profile.input_bytes if boundary == 0 else self.profile.layers[boundary - 1].output_bytes
+
+    def _scaled(self, seconds: Sequence[float], memory_mb: int) -> float:
+        """Seconds at a memory size from those by thread count (Amdahl's law through one and most threads)."""
+        one, vcpus = seconds[0], self.platform.vcpus(memory_mb)
+        if vcpus <= 1:
+            return one / vcpus
+        most = self.profile.threads[-1]
+        if most == 1 or one == 0:
+            return one
+        parallel = min(1.0, max(0.0, (1 - seconds[-1] / one) / (1 - 1 / most)))
+        return one * (1 - parallel + parallel / vcpus)
+
+    def _compute_sums(self, memory_mb: int) -> tuple[list[float], list[float], float]:
+        """Prefix sums of forward and of backward seconds, and the loss's seconds."""
+        if memory_mb not in self._compute:
+            layers = self.profile.layers
+            self._compute[memory_mb] = (
+                [0.0, *accumulate(self._scaled(layer.forward_s, memory_mb) for layer in layers)],
+                [0.0, *accumulate(self._scaled(layer.backward_s, memory_mb) for layer in layers)],
+                self._scaled(self.profile.loss_profile.seconds, memory_mb),
+            )
+        return self._compute[memory_mb]
+
+    def synchronise_s(self, gradient_bytes: int, memory_mb: int, replicas: int) -> float:
+        """Scatter-reduce of one stage's gradients: s."""
+        if replicas == 1:
+            return 0.0
+        latency = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
+        return 2 * gradient_bytes / self.platform.bandwidth(memory_mb) + (2 + replicas) * latency
+
+    def stage(self, first: int, end: int, memory_mb: int, replicas: int) -> StageCosts:
+        """The costs of one candidate stage."""
+        forward, backward, loss = self._compute_sums(memory_mb)
+        opens, closes = first == 0, end == self.layer_count
+        bandwidth = self.platform.bandwidth(memory_mb)
+
+        def moved(size: int, latency: float) -> float:
+            return latency + size / bandwidth
+
+        get, put = self.platform.get_latency_s, self.platform.put_latency_s
+        load = ((self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)) / bandwidth
+        forward_lanes = LaneTimes(
+            download_s=load + (0.0 if opens else moved(self.boundary_bytes(first), get)),
+            compute_s=forward[end] - forward[first],
+            upload_s=0.0 if closes else moved(self.boundary_bytes(end), put),
+        )
+        backward_lanes = LaneTimes(
+            download_s=0.0 if closes else moved(self.profile.layers[end - 1].gradient_bytes, get),
+            compute_s=backward[end] - backward[first] + (loss if closes else 0.0),
+            upload_s=0.0 if opens else moved(self.profile.layers[first - 1].gradient_bytes, put),
+        )
+        synchronise = self.synchronise_s(self._sum("trainable_parameter_bytes", first, end), memory_mb, replicas)
+        step = sum(layer.step_s for layer in self.profile.layers[first:end]) / min(1.0, self.platform.vcpus(memory_mb))
+        boundaries = (not opens) + (not closes)
+        exchanged = replicas * replicas if replicas > 1 else 0
+        return StageCosts(
+            first=first,
+            end=end,
+            memory_mb=memory_mb,
+            replicas=replicas,
+            micro_batches=self.micro_batches_per_replica(replicas),
+            forward=forward_lanes,
+            backward=backward_lanes,
+            synchronise_s=synchronise,
+            step_s=step,
+            puts=boundaries * self.micro_batches + exchanged,
+            gets=boundaries * self.micro_batches + 2 * (exchanged - (replicas if replicas > 1 else 0)),
+            work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
+            + replicas * (synchronise + step),
+        )
+
+    def memory(self, first: int, end: int, replicas: int) -> StageMemory:
+        """What one worker of the stage holds at its peak (GPipe: all its micro-batches' activations at once)."""
+        profile, layers = self.profile, self.profile.layers[first:end]
+        closes = end == self.layer_count
+        trainable = self._sum("trainable_parameter_bytes", first, end)
+        weights = self._sum("parameter_bytes", first, end) + self._sum("buffer_bytes", first, end)
+        entering, leaving = self.boundary_bytes(first), layers[-1].output_bytes
+        kept = self._sum("activation_bytes", first, end) + entering - min(entering, layers[0].input_kept_bytes)
+        if not layers[-1].output_kept:
+            kept += leaving
+        if closes:
+            kept += profile.loss_profile.activation_bytes + profile.target_bytes
+        copies = self.training.optimizer.state_copies
+        largest_gradient = max(layer.gradient_bytes for layer in layers)
+        activations = self.micro_batches_per_replica(replicas) * kept + 2 * largest_gradient
+        transfers = IN_FLIGHT_COPIES * (entering + (0 if closes else leaving))
+        synchronise = 2 * trainable if replicas > 1 else 0
+        saved = max(
+            layer.parameter_bytes + layer.buffer_bytes + copies * layer.trainable_parameter_bytes for layer in layers
+        )
+        built = 0
+        if profile.builds_whole_model:
+            every = self.layer_count
+            built = self._sum("parameter_bytes", 0, every) + self._sum("buffer_bytes", 0, every) - weights
+        checkpoint = max(2 * saved, built) - activations - transfers - synchronise
+        return StageMemory(
+            base=profile.base_bytes,
+            weights=weights,
+            gradients=trainable,
+            optimizer=copies * trainable,
+            activations=activations,
+            transfers=transfers,
+            synchronise=synchronise,
+            data=profile.data_bytes * ((first == 0) + closes),
+            checkpoint=max(0, checkpoint),
+        )
+
+    def iteration_s(self, stages: Sequence[StageCosts]) -> float:
+        """The closed form of the module docstring: seconds per iteration of a plan."""
+        forward = sum(stage.forward.path_s for stage in stages) + max(stage.forward_queue_s for stage in stages)
+        longest = path = queue = 0.0
+        for stage in reversed(stages):
+            path += stage.backward.path_s
+            queue = max(queue, stage.backward_queue_s)
+            longest = max(longest, path + queue + stage.closing_s)
+        return max(forward + longest, self.work_bound_s(stages))
+
+    def work_bound_s(self, stages: Sequence[StageCosts]) -> float:
+        """Seconds per iteration that shared cores need at least; 0 where workers have cores of their own."""
+        if not self.platform.shared_cores:
+            return 0.0
+        return sum(stage.work_s for stage in stages) / self.profile.host_cores
+
+    def usd(self, stages: Sequence[StageCosts], iteration_s: float) -> float:
+        """USD per iteration: functions' GB-seconds and requests to storage."""
+        compute = self.usd_per_gb_s * sum(stage.total_gb for stage in stages) * iteration_s
+        return compute + sum(stage.request_usd for stage in stages)

@@ -1,0 +1,279 @@
+"""The best plan, exactly: interval MILPs (PuLP + HiGHS) inside a branch and bound over the iteration time.
+
+One binary per candidate stage; the chosen ones are a path over the layer boundaries. For any plan
+
+    f = x·T + R,   x = α1·price·GB + α2,   T = seconds per iteration,   R = α1·USD of requests
+
+and GB, R and T's lower envelope are linear in the binaries; only x·T is not. (Without R, f would be quasi-concave and
+a walk along the convex hull of (GB, T) would do; requests to storage cost as much as compute here, so they stay.) On a
+window a ≤ T ≤ b the product is bounded from below by McCormick's two planes
+
+    x·T ≥ a·x + x_min·(T - a),      x·T ≥ b·x - x_max·(b - T)
+
+which are exact at T = a and at T = b. So a MILP per window gives a lower bound and a plan s; the window is then split at
+T(s), where the bound becomes exact for s, until no window can hold anything better than the best plan met. Before each
+MILP the candidates that no better plan within the window can use are dropped (shortest paths).
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from time import monotonic
+
+import highspy
+import pulp
+
+from planner.cost_model import StageCosts
+from planner.problem import Problem
+from planner.shortest_paths import through
+from runtime.errors import FuncpipeError, UserInputError
+
+TOLERANCE = 1e-6
+"""Relative: two plans nearer than this are equally good."""
+TIME_LIMIT_S = 120.0
+"""Of a whole search, then the best plan so far is taken and its proven gap reported. Plans are reproducible only when
+the limit is not reached; that needs models much larger than the examples."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A plan, its closed-form figures, and how far from the optimum it can be at most (relative)."""
+
+    stages: tuple[StageCosts, ...]
+    iteration_s: float
+    usd: float
+    objective: float
+    gap: float
+
+
+@dataclass
+class _Search:
+    problem: Problem
+    excluded: frozenset[StageCosts] | None
+    deadline: float
+    best: Solution | None = None
+    numbers: count = field(default_factory=count)
+
+    @property
+    def limit(self) -> float:
+        return self.best.objective if self.best else float("inf")
+
+    def meet(self, stages: Sequence[StageCosts]) -> float:
+        """Notes a plan; returns its iteration time."""
+        model = self.problem.model
+        iteration_s = model.iteration_s(stages)
+        value = self.problem.value(stages, iteration_s)
+        if self.excluded != frozenset(stages) and value < self.limit:
+            self.best = Solution(tuple(stages), iteration_s, model.usd(stages, iteration_s), value, 0.0)
+        return iteration_s
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Plans with an iteration time between ``low_s`` and ``high_s``."""
+
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Of one MILP: a lower bound for the window, and the plan found (None when the window holds none)."""
+
+    bound: float
+    stages: tuple[StageCosts, ...] | None
+
+
+class _Weights:
+    """The objective's parts of a candidate: x without α2, and R."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.usd = problem.objective.usd_weight
+        self.time = problem.objective.time_weight
+        self.per_gb = self.usd * problem.model.usd_per_gb_s
+
+    def slope(self, costs: StageCosts) -> float:
+        return self.per_gb * costs.total_gb
+
+    def requests(self, costs: StageCosts) -> float:
+        return self.usd * costs.request_usd
+
+
+def _least_s(costs: StageCosts) -> float:
+    """What a stage adds to any iteration time at least, beyond the paths of all stages."""
+    return costs.forward_queue_s + costs.backward_queue_s
+
+
+def _survivors(search: _Search, window: _Window, slope_min: float) -> list[StageCosts]:
+    """Candidates that a plan within the window and better than the best met may use."""
+    problem, weights = search.problem, _Weights(search.problem)
+
+    def path_s(c: StageCosts) -> float:
+        return c.forward.path_s + c.backward.path_s
+
+    def linear(c: StageCosts) -> float:
+        return window.low_s * weights.slope(c) + weights.requests(c) + slope_min * path_s(c)
+
+    fastest = through(problem.boundaries, problem.candidates, path_s)
+    cheapest = through(problem.boundaries, problem.candidates, linear)
+    constant = window.low_s * (weights.time - slope_min)
+    limit = search.limit * (1 + TOLERANCE)
+    return [
+        c
+        for c, quickest, lowest in zip(problem.candidates, fastest, cheapest, strict=True)
+        if quickest + _least_s(c) <= window.high_s * (1 + TOLERANCE)
+        and constant + lowest + slope_min * _least_s(c) <= limit
+    ]
+
+
+def _solve_window(search: _Search, window: _Window) -> _Answer:
+    problem, limits, weights = search.problem, search.problem.limits, _Weights(search.problem)
+    slope_min = weights.time + min(
+        through(problem.boundaries, problem.candidates, weights.slope), default=0.0
+    )
+    candidates = _survivors(search, window, slope_min)
+    infeasible = _Answer(float("inf"), None)
+    if not candidates:
+        return infeasible
+    slope_max = min(
+        weights.time + weights.per_gb * limits.max_concurrency * max(c.total_gb / c.replicas for c in candidates),
+        search.limit * (1 + TOLERANCE) / window.low_s if window.low_s else float("inf"),
+    )
+    scale = search.limit if search.best else 1.0
+    lp = pulp.LpProblem("stages", pulp.LpMinimize)
+    y = [pulp.LpVariable(f"y{n}", cat=pulp.LpBinary) for n in range(len(candidates))]
+
+    def total(of, keep=lambda c: True):
+        return pulp.LpAffineExpression([(y[n], of(c)) for n, c in enumerate(candidates) if keep(c)])
+
+    iteration = pulp.LpVariable("iteration_s", lowBound=window.low_s, upBound=window.high_s)
+    product = pulp.LpVariable("product", lowBound=0)
+    forward_queue = pulp.LpVariable("forward_queue_s", lowBound=0)
+    backward_longest = pulp.LpVariable("backward_longest_s", lowBound=0)
+    lp += product + total(lambda c: weights.requests(c) / scale), "objective"
+
+    last = problem.boundaries[-1]
+    for boundary in problem.boundaries:
+        leave = total(lambda c: 1, lambda c: c.first == boundary)  # noqa: B023 - used at once
+        enter = total(lambda c: 1, lambda c: c.end == boundary)  # noqa: B023
+        lp += leave - enter == (boundary == 0) - (boundary == last), f"path_at_{boundary}"
+    lp += total(lambda c: 1) >= limits.min_stages, "min_stages"
+    lp += total(lambda c: 1) <= limits.max_stages, "max_stages"
+    lp += total(lambda c: c.replicas) >= limits.min_workers, "min_workers"
+    lp += total(lambda c: c.replicas) <= limits.max_concurrency, "max_concurrency"
+
+    queue_behind = None
+    for boundary in reversed(problem.boundaries[:-1]):
+        covers = [c.first <= boundary < c.end for c in candidates]
+        cover = {id(c) for c, inside in zip(candidates, covers, strict=True) if inside}
+
+        def inside(c, cover=cover):
+            return id(c) in cover
+
+        lp += forward_queue >= total(lambda c: c.forward_queue_s, inside), f"forward_queue_at_{boundary}"
+        queue = pulp.LpVariable(f"backward_queue_s_{boundary}", lowBound=0)
+        lp += queue >= total(lambda c: c.backward_queue_s, inside), f"backward_queue_at_{boundary}"
+        if queue_behind is not None:
+            lp += queue >= queue_behind, f"backward_queue_behind_{boundary}"
+        queue_behind = queue
+        path = total(lambda c: c.backward.path_s, lambda c: c.end > boundary)  # noqa: B023
+        closing = total(lambda c: c.closing_s, inside)
+        lp += backward_longest >= path + queue + closing, f"backward_at_{boundary}"
+    lp += iteration >= total(lambda c: c.forward.path_s) + forward_queue + backward_longest, "iteration_time"
+    if problem.model.platform.shared_cores:
+        cores = problem.model.profile.host_cores
+        lp += iteration >= total(lambda c: c.work_s / cores), "shared_cores"
+
+    slope = total(lambda c: weights.slope(c) / scale) + weights.time / scale
+    lp += product >= window.low_s * slope + slope_min / scale * (iteration - window.low_s), "product_from_low"
+    if slope_max < float("inf"):
+        high = window.high_s
+        lp += product >= high * slope - slope_max / scale * (high - iteration), "product_from_high"
+    if search.excluded is not None:
+        chosen = total(lambda c: 1, lambda c: c in search.excluded)
+        lp += chosen - total(lambda c: 1, lambda c: c not in search.excluded) <= len(search.excluded) - 1, "another_plan"
+
+    remaining = max(0.1, search.deadline - monotonic())
+    solver = pulp.HiGHS(
+        msg=False, threads=1, random_seed=0, gapRel=TOLERANCE / 2, gapAbs=0.0, timeLimit=remaining
+    )
+    lp.solve(solver)
+    highs = lp.solverModel
+    status, info = highs.getModelStatus(), highs.getInfo()
+    if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
+        return infeasible
+    if status not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
+        raise FuncpipeError(f"the solver stopped with {highs.modelStatusToString(status)}; please report the job and profile")
+    bound = max(0.0, info.mip_dual_bound) * scale
+    if info.primal_solution_status != highspy.kSolutionStatusFeasible:
+        return _Answer(bound, None)
+    stages = sorted((c for c, variable in zip(candidates, y, strict=True) if variable.value() > 0.5), key=lambda c: c.first)
+    return _Answer(bound, tuple(stages))
+
+
+def _whole_range(problem: Problem) -> _Window:
+    """A window that holds every plan: from the least path to the sum of everything's worst."""
+    least = through(problem.boundaries, problem.candidates, lambda c: c.forward.path_s + c.backward.path_s)
+    worst = max(
+        c.forward.path_s + c.backward.path_s + _least_s(c) + c.closing_s + c.work_s for c in problem.candidates
+    )
+    return _Window(min(least, default=0.0), worst * (len(problem.boundaries) - 1))
+
+
+def solve(
+    problem: Problem, *, excluded: Sequence[StageCosts] | None = None, time_limit_s: float = TIME_LIMIT_S
+) -> Solution | None:
+    """The best plan, or with ``excluded`` the best other than that one; None when there is no other.
+
+    Raises:
+        UserInputError: no plan is within the job's limits.
+        FuncpipeError: the time limit passed before any plan was found.
+    """
+    search = _Search(problem, frozenset(excluded) if excluded else None, monotonic() + time_limit_s)
+    root = _Window(0.0, 0.0) if not problem.candidates else _whole_range(problem)
+    queue: list[tuple[float, int, _Window]] = [(0.0, next(search.numbers), root)]
+    proven = float("inf")
+    while queue and monotonic() < search.deadline:
+        bound, _, window = heapq.heappop(queue)
+        if bound >= search.limit * (1 - TOLERANCE):
+            break
+        answer = _solve_window(search, window)
+        bound = max(bound, answer.bound)
+        if answer.stages is None:
+            if answer.bound < float("inf"):
+                proven = min(proven, bound)
+            continue
+        met_s = search.meet(answer.stages)
+        if bound >= search.limit * (1 - TOLERANCE):
+            continue
+        if met_s <= window.low_s * (1 + TOLERANCE) or met_s > window.high_s:
+            proven = min(proven, bound)
+            continue
+        below = _Window(window.low_s, met_s * (1 - TOLERANCE / 10))
+        above = _Window(met_s, window.high_s)
+        for part in (below, above):
+            heapq.heappush(queue, (bound, next(search.numbers), part))
+    if search.best is None:
+        return _nothing(search, bool(queue))
+    proven = min([proven, *(bound for bound, _, _ in queue)])
+    gap = max(0.0, 1 - proven / search.limit)
+    best = search.best
+    return Solution(best.stages, best.iteration_s, best.usd, best.objective, 0.0 if gap <= 2 * TOLERANCE else gap)
+
+
+def _nothing(search: _Search, unfinished: bool) -> None:
+    if unfinished:
+        raise FuncpipeError(
+            "the solver found no plan within its time limit. Allow fewer sizes in limits.memory_mb or fewer replicas."
+        )
+    if search.excluded is not None:
+        return
+    limits, model = search.problem.limits, search.problem.model
+    raise UserInputError(
+        f"no plan is within the limits: {model.layer_count} layers, {model.micro_batches} micro-batches "
+        f"(a stage has no more replicas than those), min_stages {limits.min_stages}, max_stages {limits.max_stages}, "
+        f"min_workers {limits.min_workers}, max_replicas {limits.max_replicas}, memory_mb {limits.memory_mb}, "
+        f"max_concurrency {limits.max_concurrency}. More stages or replicas, larger memory sizes or a smaller "
+        "micro_batch_size would help; where min_workers is out of reach, lower it."
+    )
