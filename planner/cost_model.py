@@ -20,30 +20,50 @@ from planner.platforms import Platform
 from planner.pricing import LAMBDA_USD_PER_GB_S, S3_USD_PER_GET, S3_USD_PER_PUT, gb_seconds
 from planner.profile_format import Profile
 from runtime.manifest import Architecture
+from runtime.pacing import IN_FLIGHT
 from runtime.spec import TrainingSpec
 
 MIB = 1 << 20
 HEAD_ROOM = 0.10
 """Share of the predicted peak that a memory size must offer on top: allocator fragmentation, interpreter garbage."""
-IN_FLIGHT_COPIES = 2
-"""Copies of a boundary object while it is sent or received: the tensors, and their bytes on the wire."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One object over a worker's link; by default none."""
+
+    link_s: float = 0.0
+    """Time that it keeps the link busy."""
+    latency_s: float = 0.0
+    """Time that the request takes besides; ``pacing.IN_FLIGHT`` requests wait at once."""
+
+    @property
+    def whole_s(self) -> float:
+        return self.link_s + self.latency_s
+
+    @property
+    def pace_s(self) -> float:
+        """Time from one object to the next when many follow each other."""
+        return max(self.link_s, self.whole_s / IN_FLIGHT)
 
 
 @dataclass(frozen=True)
 class LaneTimes:
-    """Seconds of one micro-batch on each lane of one worker, in one direction."""
+    """One micro-batch on each lane of one worker, in one direction."""
 
-    download_s: float
+    download: Transfer
     compute_s: float
-    upload_s: float
+    upload: Transfer
 
     @property
     def path_s(self) -> float:
-        return self.download_s + self.compute_s + self.upload_s
+        """A lone micro-batch's way through the worker."""
+        return self.download.whole_s + self.compute_s + self.upload.whole_s
 
     @property
     def slowest_s(self) -> float:
-        return max(self.download_s, self.compute_s, self.upload_s)
+        """Time from one micro-batch to the next at the slowest lane."""
+        return max(self.download.pace_s, self.compute_s, self.upload.pace_s)
 
 
 @dataclass(frozen=True)
@@ -57,9 +77,10 @@ class StageMemory:
     activations: int
     transfers: int
     synchronise: int
+    """Flat gradients and splits on their way, as far as they exceed the activations and transfers, gone by then."""
     data: int
     checkpoint: int
-    """What loading or saving layers needs beyond the items that training needs and they do not."""
+    """Loading and saving layers, likewise."""
 
     @property
     def total(self) -> int:
@@ -183,20 +204,19 @@ class CostModel:
         opens, closes = first == 0, end == self.layer_count
         bandwidth = self.platform.bandwidth(memory_mb)
 
-        def moved(size: int, latency: float) -> float:
-            return latency + size / bandwidth
-
         get, put = self.platform.get_latency_s, self.platform.put_latency_s
-        load = ((self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)) / bandwidth
+        layers = self.profile.layers
+        samples = (self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)
+        received = 0 if opens else self.boundary_bytes(first)
         forward_lanes = LaneTimes(
-            download_s=load + (0.0 if opens else moved(self.boundary_bytes(first), get)),
+            download=Transfer((samples + received) / bandwidth, 0.0 if opens else get),
             compute_s=forward[end] - forward[first],
-            upload_s=0.0 if closes else moved(self.boundary_bytes(end), put),
+            upload=Transfer() if closes else Transfer(self.boundary_bytes(end) / bandwidth, put),
         )
         backward_lanes = LaneTimes(
-            download_s=0.0 if closes else moved(self.profile.layers[end - 1].gradient_bytes, get),
+            download=Transfer() if closes else Transfer(layers[end - 1].gradient_bytes / bandwidth, get),
             compute_s=backward[end] - backward[first] + (loss if closes else 0.0),
-            upload_s=0.0 if opens else moved(self.profile.layers[first - 1].gradient_bytes, put),
+            upload=Transfer() if opens else Transfer(layers[first - 1].gradient_bytes / bandwidth, put),
         )
         synchronise = self.synchronise_s(self._sum("trainable_parameter_bytes", first, end), memory_mb, replicas)
         step = sum(layer.step_s for layer in self.profile.layers[first:end]) / min(1.0, self.platform.vcpus(memory_mb))
@@ -221,38 +241,48 @@ class CostModel:
     def memory(self, first: int, end: int, replicas: int) -> StageMemory:
         """What one worker of the stage holds at its peak (GPipe: all its micro-batches' activations at once)."""
         profile, layers = self.profile, self.profile.layers[first:end]
-        closes = end == self.layer_count
+        opens, closes = first == 0, end == self.layer_count
+        micro_batches = self.micro_batches_per_replica(replicas)
         trainable = self._sum("trainable_parameter_bytes", first, end)
         weights = self._sum("parameter_bytes", first, end) + self._sum("buffer_bytes", first, end)
-        entering, leaving = self.boundary_bytes(first), layers[-1].output_bytes
-        kept = self._sum("activation_bytes", first, end) + entering - min(entering, layers[0].input_kept_bytes)
-        if not layers[-1].output_kept:
-            kept += leaving
+        copies = self.training.optimizer.state_copies
+
+        kept = self._sum("activation_bytes", first, end) + (0 if opens else layers[0].shared_input_bytes)
         if closes:
             kept += profile.loss_profile.activation_bytes + profile.target_bytes
-        copies = self.training.optimizer.state_copies
-        largest_gradient = max(layer.gradient_bytes for layer in layers)
-        activations = self.micro_batches_per_replica(replicas) * kept + 2 * largest_gradient
-        transfers = IN_FLIGHT_COPIES * (entering + (0 if closes else leaving))
-        synchronise = 2 * trainable if replicas > 1 else 0
-        saved = max(
+        elif not layers[-1].output_kept:
+            kept += layers[-1].output_bytes
+        # While one layer runs, its input and output (or their gradients) are there besides what is kept.
+        widest = max(self.boundary_bytes(at) + self.boundary_bytes(at + 1) for at in range(first, end))
+
+        in_flight = min(IN_FLIGHT, micro_batches)
+        entering = 0 if opens else self.boundary_bytes(first)
+        leaving = 0 if closes else layers[-1].output_bytes
+        caught = 0 if opens else profile.layers[first - 1].gradient_bytes
+        returned = 0 if closes else layers[-1].gradient_bytes
+        # An object on its way down is there twice (bytes, tensors); one on its way up as bytes, and a gradient also
+        # as a tensor that nothing else keeps.
+        transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
+
+        training = micro_batches * kept + widest + transfers
+        synchronise = max(0, 2 * trainable - training) if replicas > 1 else 0
+        saved = 2 * max(
             layer.parameter_bytes + layer.buffer_bytes + copies * layer.trainable_parameter_bytes for layer in layers
         )
-        built = 0
         if profile.builds_whole_model:
             every = self.layer_count
-            built = self._sum("parameter_bytes", 0, every) + self._sum("buffer_bytes", 0, every) - weights
-        checkpoint = max(2 * saved, built) - activations - transfers - synchronise
+            whole = self._sum("parameter_bytes", 0, every) + self._sum("buffer_bytes", 0, every)
+            saved = max(saved, whole - weights)
         return StageMemory(
             base=profile.base_bytes,
             weights=weights,
             gradients=trainable,
             optimizer=copies * trainable,
-            activations=activations,
+            activations=micro_batches * kept + widest,
             transfers=transfers,
             synchronise=synchronise,
-            data=profile.data_bytes * ((first == 0) + closes),
-            checkpoint=max(0, checkpoint),
+            data=profile.data_bytes * (opens + closes),
+            checkpoint=max(0, saved - training - synchronise),
         )
 
     def iteration_s(self, stages: Sequence[StageCosts]) -> float:

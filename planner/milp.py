@@ -142,15 +142,15 @@ def _solve_window(search: _Search, window: _Window) -> _Answer:
     )
     scale = search.limit if search.best else 1.0
     lp = pulp.LpProblem("stages", pulp.LpMinimize)
-    y = [pulp.LpVariable(f"y{n}", cat=pulp.LpBinary) for n in range(len(candidates))]
+    y = [lp.add_variable(f"y{n}", cat=pulp.LpBinary) for n in range(len(candidates))]
 
     def total(of, keep=lambda c: True):
         return pulp.LpAffineExpression([(y[n], of(c)) for n, c in enumerate(candidates) if keep(c)])
 
-    iteration = pulp.LpVariable("iteration_s", lowBound=window.low_s, upBound=window.high_s)
-    product = pulp.LpVariable("product", lowBound=0)
-    forward_queue = pulp.LpVariable("forward_queue_s", lowBound=0)
-    backward_longest = pulp.LpVariable("backward_longest_s", lowBound=0)
+    iteration = lp.add_variable("iteration_s", lowBound=window.low_s, upBound=window.high_s)
+    product = lp.add_variable("product", lowBound=0)
+    forward_queue = lp.add_variable("forward_queue_s", lowBound=0)
+    backward_longest = lp.add_variable("backward_longest_s", lowBound=0)
     lp += product + total(lambda c: weights.requests(c) / scale), "objective"
 
     last = problem.boundaries[-1]
@@ -172,7 +172,7 @@ def _solve_window(search: _Search, window: _Window) -> _Answer:
             return id(c) in cover
 
         lp += forward_queue >= total(lambda c: c.forward_queue_s, inside), f"forward_queue_at_{boundary}"
-        queue = pulp.LpVariable(f"backward_queue_s_{boundary}", lowBound=0)
+        queue = lp.add_variable(f"backward_queue_s_{boundary}", lowBound=0)
         lp += queue >= total(lambda c: c.backward_queue_s, inside), f"backward_queue_at_{boundary}"
         if queue_behind is not None:
             lp += queue >= queue_behind, f"backward_queue_behind_{boundary}"

@@ -30,22 +30,21 @@ class LayerProfile(Strict):
     output_bytes: Bytes = Field(description="what crosses the boundary behind it, as it is sent")
     gradient_bytes: Bytes = Field(description="gradient of its output, as it is sent back")
     activation_bytes: Bytes = Field(description="kept for backward and not already kept by a layer before it")
-    input_kept_bytes: Bytes = Field(description="part of activation_bytes that is its own input")
-    output_kept: bool = Field(description="whether it or a layer before it keeps the tensors that it returns")
+    shared_input_bytes: Bytes = Field(
+        description="of its input, kept by a layer before it and again by it or one after: counts behind a cut"
+    )
+    output_kept: bool = Field(description="whether it or a layer before it keeps what it returns")
     parameter_bytes: Bytes
     trainable_parameter_bytes: Bytes
     buffer_bytes: Bytes
 
     @model_validator(mode="after")
-    def _parts_are_parts(self) -> "LayerProfile":
-        for part, whole in (
-            ("trainable_parameter_bytes", "parameter_bytes"),
-            ("input_kept_bytes", "activation_bytes"),
-        ):
-            if getattr(self, part) > getattr(self, whole):
-                raise ValueError(
-                    f"{part} is a part of {whole} ({part}: {getattr(self, part)}, {whole}: {getattr(self, whole)})"
-                )
+    def _part_of_whole(self) -> "LayerProfile":
+        if self.trainable_parameter_bytes > self.parameter_bytes:
+            raise ValueError(
+                "trainable_parameter_bytes is a part of parameter_bytes (trainable_parameter_bytes: "
+                f"{self.trainable_parameter_bytes}, parameter_bytes: {self.parameter_bytes})"
+            )
         return self
 
 

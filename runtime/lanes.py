@@ -13,13 +13,12 @@ from typing import TypeVar
 
 from runtime.codec import Bundle
 from runtime.mailbox import Cancelled, Mailbox, Received
+from runtime.pacing import IN_FLIGHT
 from runtime.records import TimelineEvent
 from runtime.schedule import Lane
 
 T = TypeVar("T")
 
-IN_FLIGHT = 4
-"""Objects on their way per direction; the planner counts their memory."""
 RECORDED_EVENTS = 5_000
 """Timeline events kept per worker and segment: the first ones; about 1 MB of JSON."""
 

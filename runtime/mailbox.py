@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from runtime import keys
 from runtime.codec import Bundle, decode, encode
 from runtime.errors import FuncpipeError
+from runtime.pacing import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_GROWTH
 from runtime.records import Abort
 from runtime.store import KeyNotFound, Store
 
-FIRST_PAUSE_S = 0.002
-LONGEST_PAUSE_S = 0.1
-"""Between GETs of a key that is not there yet: short beside a storage request's own 27 ms (S3, read median)."""
-PAUSE_GROWTH = 1.5
 ABORT_POLL_S = 1.0
 
 

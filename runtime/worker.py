@@ -21,9 +21,10 @@ from runtime.checkpoint import load_layers, read_commit, save_layers, write_comm
 from runtime.codec import Bundle, pack
 from runtime.errors import FuncpipeError
 from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_optimizer
-from runtime.lanes import IN_FLIGHT, Lanes, Recorder
+from runtime.lanes import Lanes, Recorder
 from runtime.mailbox import Mailbox, Received
 from runtime.manifest import Manifest
+from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
 from runtime.scatter_reduce import ScatterReduce
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op

@@ -32,7 +32,7 @@ def make_layer(
         "output_bytes": int(output_mib * MIB),
         "gradient_bytes": int(output_mib * MIB),
         "activation_bytes": int(activation_mib * MIB),
-        "input_kept_bytes": 0,
+        "shared_input_bytes": 0,
         "output_kept": False,
         "parameter_bytes": int(parameter_mib * MIB),
         "trainable_parameter_bytes": int(parameter_mib * MIB),

@@ -1,0 +1,129 @@
+"""Expected timelines are drawn above the asserts; one character is one second."""
+
+import random
+
+import pytest
+
+from planner.cost_model import CostModel, LaneTimes, StageCosts, Transfer
+from planner.platforms import PLATFORMS
+from planner.simulate import polls, simulate
+from runtime.manifest import Architecture
+from runtime.schedule import Lane, ScheduleName
+from tests.planner.profiles import make_training, random_profile
+
+
+def stage(*, replicas=1, forward_s=1.0, backward_s=1.0, link_s=0.0, synchronise_s=0.0, step_s=0.0) -> StageCosts:
+    link = Transfer(link_s)
+    return StageCosts(
+        first=0,
+        end=1,
+        memory_mb=1769,
+        replicas=replicas,
+        micro_batches=1,
+        forward=LaneTimes(link, forward_s, link),
+        backward=LaneTimes(link, backward_s, link),
+        synchronise_s=synchronise_s,
+        step_s=step_s,
+        puts=0,
+        gets=0,
+        work_s=0.0,
+    )
+
+
+def replay(plan, micro_batches, *, cores=None, iterations=3, shares=None):
+    shares = shares or [1.0] * micro_batches
+    return simulate(
+        plan,
+        schedule=ScheduleName.GPIPE,
+        shares=shares,
+        get_latency_s=0.027,
+        cores=cores,
+        iterations=iterations,
+    )
+
+
+def test_one_worker_computes_without_pause():
+    #  F0 F1 B0 B1 U   |  F0 F1 B0 B1 U
+    assert replay([stage(step_s=0.5)], 2).iteration_s == pytest.approx(4.5)
+
+
+def test_gpipe_without_transfer_time():
+    #  stage 0   F0 F1 F2 .  .  .  .  B0 B1 B2
+    #  stage 1   .  F0 F1 F2 .  .  B0 B1 B2
+    #  stage 2   .  .  F0 F1 F2 B0 B1 B2
+    found = replay([stage(), stage(), stage()], 3)
+    spans = {(e.stage, e.instruction): (e.start_s, e.end_s) for e in found.events if e.iteration == 0}
+    assert spans[0, "F2"] == (2, 3)
+    assert spans[2, "F0"] == (2, 3)
+    assert spans[2, "B0"] == (5, 6)
+    assert spans[0, "B2"] == (9, 10)
+    assert found.iteration_s == pytest.approx(10)
+
+
+def test_transfers_overlap_computing():
+    #  stage 0 upload    .  S0 S1
+    #  stage 1 download  .  .  R0 R1          link of 1 s each, while F1 and F0 are computed
+    found = replay([stage(link_s=1.0), stage(link_s=1.0)], 2, iterations=1)
+    spans = {(e.stage, e.instruction): e for e in found.events}
+    assert spans[0, "SF0"].start_s == spans[0, "F1"].start_s
+    assert spans[1, "F0"].start_s < spans[1, "RF1"].end_s
+
+
+def test_replicas_share_micro_batches_and_wait_for_each_other():
+    #  replica 0   F0 F2 B0 B2 R U
+    #  replica 1   F1 B1 .  .  R U
+    found = replay([stage(replicas=2, synchronise_s=2.0)], 3)
+    reduces = [e for e in found.events if e.instruction == "R" and e.iteration == 0]
+    assert {(e.start_s, e.end_s) for e in reduces} == {(4.0, 6.0)}
+    assert found.iteration_s == pytest.approx(6)
+
+
+def test_shared_cores_slow_all_workers_down():
+    plan = [stage(replicas=4)]
+    assert replay(plan, 4).iteration_s == pytest.approx(2)
+    assert replay(plan, 4, cores=2).iteration_s == pytest.approx(4)
+
+
+def test_a_short_micro_batch_takes_its_share():
+    assert replay([stage()], 2, shares=[1.0, 0.25]).iteration_s == pytest.approx(2.5)
+
+
+def test_latency_hides_behind_requests_in_flight():
+    slow = StageCosts(**{**vars(stage()), "forward": LaneTimes(Transfer(0.0, 1.0), 0.25, Transfer())})
+    found = replay([stage(forward_s=0.0, backward_s=0.0), slow], 8, iterations=1)
+    received = [e.end_s for e in found.events if e.instruction.startswith("RF")]
+    assert max(received) < 8 * 1.0
+
+
+def test_polls_follow_the_mailbox():
+    assert polls(0.0, 0.027) == 0
+    assert polls(0.001, 0.027) == 1
+    assert polls(10.0, 0.0) == pytest.approx(100, abs=15)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_lane_does_two_things_at_once_and_nothing_is_received_before_it_was_sent(seed):
+    generator = random.Random(seed)
+    profile = random_profile(generator, layers=4)
+    model = CostModel(
+        profile=profile,
+        platform=PLATFORMS["aws-lambda"],
+        training=make_training(),
+        architecture=Architecture.X86_64,
+    )
+    cuts = [0, *sorted(generator.sample([1, 2, 3], 2)), 4]
+    plan = [model.stage(a, b, 1769, generator.choice([1, 2, 3])) for a, b in zip(cuts, cuts[1:], strict=False)]
+    found = replay(plan, 8, iterations=2)
+    sent = {(e.stage, e.iteration, e.instruction): e.end_s for e in found.events}
+    for event in found.events:
+        if event.instruction.startswith("RF"):
+            came = sent[event.stage - 1, event.iteration, event.instruction.replace("R", "S")]
+            assert event.end_s >= came
+    for index, costs in enumerate(plan):
+        for replica in range(costs.replicas):
+            lane = [e for e in found.events if (e.stage, e.replica, e.lane) == (index, replica, Lane.COMPUTE)]
+            lane.sort(key=lambda e: (e.start_s, e.end_s))
+            for a, b in zip(lane, lane[1:], strict=False):
+                assert b.start_s >= a.end_s - 1e-9
+    # The closed form adds what the simulation overlaps; they must stay near each other.
+    assert found.iteration_s == pytest.approx(model.iteration_s(plan), rel=0.5)
