@@ -25,8 +25,9 @@ import highspy
 import pulp
 
 from planner.cost_model import StageCosts
+from planner.first_plans import first_plans
 from planner.problem import Problem
-from planner.shortest_paths import through
+from planner.shortest_paths import Paths
 from runtime.errors import FuncpipeError, UserInputError
 
 TOLERANCE = 1e-6
@@ -52,6 +53,7 @@ class _Search:
     problem: Problem
     excluded: frozenset[StageCosts] | None
     deadline: float
+    paths: Paths
     best: Solution | None = None
     numbers: count = field(default_factory=count)
 
@@ -107,7 +109,7 @@ def _least_s(costs: StageCosts) -> float:
 
 def _survivors(search: _Search, window: _Window, slope_min: float) -> list[StageCosts]:
     """Candidates that a plan within the window and better than the best met may use."""
-    problem, weights = search.problem, _Weights(search.problem)
+    problem, weights, paths = search.problem, _Weights(search.problem), search.paths
 
     def path_s(c: StageCosts) -> float:
         return c.forward.path_s + c.backward.path_s
@@ -115,8 +117,7 @@ def _survivors(search: _Search, window: _Window, slope_min: float) -> list[Stage
     def linear(c: StageCosts) -> float:
         return window.low_s * weights.slope(c) + weights.requests(c) + slope_min * path_s(c)
 
-    fastest = through(problem.boundaries, problem.candidates, path_s)
-    cheapest = through(problem.boundaries, problem.candidates, linear)
+    fastest, cheapest = paths.through(path_s), paths.through(linear)
     constant = window.low_s * (weights.time - slope_min)
     limit = search.limit * (1 + TOLERANCE)
     return [
@@ -129,11 +130,14 @@ def _survivors(search: _Search, window: _Window, slope_min: float) -> list[Stage
 
 def _solve_window(search: _Search, window: _Window) -> _Answer:
     problem, limits, weights = search.problem, search.problem.limits, _Weights(search.problem)
-    slope_min = weights.time + min(
-        through(problem.boundaries, problem.candidates, weights.slope), default=0.0
-    )
-    candidates = _survivors(search, window, slope_min)
     infeasible = _Answer(float("inf"), None)
+    slope_min = weights.time + min(search.paths.through(weights.slope), default=float("inf"))
+    if slope_min == float("inf"):
+        return infeasible
+    if slope_min > 0:  # a plan better than the best met cannot take longer than this
+        longest_s = max(window.low_s, search.limit * (1 + TOLERANCE) / slope_min)
+        window = _Window(window.low_s, min(window.high_s, longest_s))
+    candidates = _survivors(search, window, slope_min)
     if not candidates:
         return infeasible
     slope_max = min(
@@ -212,13 +216,13 @@ def _solve_window(search: _Search, window: _Window) -> _Answer:
     return _Answer(bound, tuple(stages))
 
 
-def _whole_range(problem: Problem) -> _Window:
+def _whole_range(problem: Problem, paths: Paths) -> _Window:
     """A window that holds every plan: from the least path to the sum of everything's worst."""
-    least = through(problem.boundaries, problem.candidates, lambda c: c.forward.path_s + c.backward.path_s)
+    least = paths.through(lambda c: c.forward.path_s + c.backward.path_s)
     worst = max(
         c.forward.path_s + c.backward.path_s + _least_s(c) + c.closing_s + c.work_s for c in problem.candidates
     )
-    return _Window(min(least, default=0.0), worst * (len(problem.boundaries) - 1))
+    return _Window(min(least), worst * (len(problem.boundaries) - 1))
 
 
 def solve(
@@ -230,8 +234,11 @@ def solve(
         UserInputError: no plan is within the job's limits.
         FuncpipeError: the time limit passed before any plan was found.
     """
-    search = _Search(problem, frozenset(excluded) if excluded else None, monotonic() + time_limit_s)
-    root = _Window(0.0, 0.0) if not problem.candidates else _whole_range(problem)
+    paths = Paths(problem.boundaries, problem.candidates, problem.limits)
+    search = _Search(problem, frozenset(excluded) if excluded else None, monotonic() + time_limit_s, paths)
+    for plan in first_plans(problem, paths, lambda stages: problem.value(stages, problem.model.iteration_s(stages))):
+        search.meet(plan)
+    root = _whole_range(problem, paths) if problem.candidates else _Window(0.0, 0.0)
     queue: list[tuple[float, int, _Window]] = [(0.0, next(search.numbers), root)]
     proven = float("inf")
     while queue and monotonic() < search.deadline:
@@ -247,7 +254,7 @@ def solve(
         met_s = search.meet(answer.stages)
         if bound >= search.limit * (1 - TOLERANCE):
             continue
-        if met_s <= window.low_s * (1 + TOLERANCE) or met_s > window.high_s:
+        if not window.low_s * (1 + TOLERANCE / 10) < met_s <= window.high_s:
             proven = min(proven, bound)
             continue
         below = _Window(window.low_s, met_s * (1 - TOLERANCE / 10))

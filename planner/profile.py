@@ -124,7 +124,7 @@ class _Measurement:
 
     def __init__(self, model: nn.Sequential, loss: Loss, inputs: torch.Tensor, targets: torch.Tensor, seed: int) -> None:
         self.layers = [layer.train() for _, layer in named_layers(model)]
-        self.names = [type(layer).__name__ for layer in self.layers]
+        self.names = [type(layer).__name__[:64] for layer in self.layers]
         self._loss, self._inputs, self._targets, self._seed = loss, inputs, targets, seed
 
     def _run(self, index: int, value: Any) -> Any:

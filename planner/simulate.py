@@ -86,8 +86,8 @@ class Simulation:
 
     iteration_s: float
     """Of an iteration in the steady state."""
-    empty_gets_per_iteration: float
-    """GETs of all workers that find nothing yet, in the steady state."""
+    empty_gets: tuple[float, ...]
+    """Per stage: GETs of all its replicas that find nothing yet, per iteration in the steady state."""
     events: list[TimelineEvent]
 
 
@@ -213,7 +213,7 @@ def _summarise(
 ) -> Simulation:
     events: list[TimelineEvent] = []
     ends = [0.0] * iterations
-    empty = 0
+    empty = [0] * (1 + max(stage for stage, _ in programs))
     for (stage, replica), program in programs.items():
         for iteration in range(iterations):
             for instruction in program:
@@ -225,7 +225,7 @@ def _summarise(
                     begin = spans["issue", *place][0] if instruction.op.lane is Lane.DOWNLOAD else link_begin
                     waited = link_begin - begin
                 if instruction.op in _SENT_BY and iteration:
-                    empty += polls(waited, get_latency_s)
+                    empty[stage] += polls(waited, get_latency_s)
                 events.append(
                     TimelineEvent(
                         stage=stage,
@@ -242,4 +242,4 @@ def _summarise(
     steady = iterations - 1
     iteration_s = (ends[-1] - ends[0]) / steady if steady else ends[0]
     events.sort(key=lambda event: (event.start_s, event.stage, event.replica, event.lane))
-    return Simulation(iteration_s, empty / max(1, steady), events)
+    return Simulation(iteration_s, tuple(count / max(1, steady) for count in empty), events)

@@ -1,0 +1,173 @@
+"""Why a plan is as it is: lanes, memory by item, bill, and what the next best plan would have been."""
+
+from dataclasses import asdict, dataclass
+
+from planner.cost_model import HEAD_ROOM, MIB, CostModel, StageCosts
+from planner.forecast import Forecast
+from planner.job import Job
+from planner.milp import solve
+from planner.plan import check_profile, job_problem
+from planner.platforms import find_platform
+from planner.pricing import Bill
+from planner.profile_format import Profile
+from runtime.errors import UserInputError
+from runtime.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class StageExplanation:
+    """One stage. Seconds per iteration of its busiest replica, MB of one worker."""
+
+    index: int
+    layers: str
+    modules: list[str]
+    memory_mb: int
+    replicas: int
+    lanes_s: dict[str, float]
+    """download, compute, upload, synchronise."""
+    binding: str
+    """The lane that takes longest."""
+    memory_items_mb: dict[str, float]
+    predicted_mb: float
+    needed_mb: float
+    """Predicted and head-room."""
+    usd_per_iteration: float
+
+
+@dataclass(frozen=True)
+class NextPlan:
+    """The best of all other plans, as the solver's closed form sees it (which the simulation refines)."""
+
+    stages: list[str]
+    iteration_s: float
+    usd_per_iteration: float
+    objective: float
+    chosen_objective: float
+    """Of the chosen plan, in the same closed form, so that the two compare."""
+    gap: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that ``funcpipe explain`` shows."""
+
+    name: str
+    platform: str
+    iteration_s: float
+    iterations: int
+    segments: int
+    segment_overhead_s: float
+    total_s: float
+    head_room: float
+    slowest_stage: int
+    stages: list[StageExplanation]
+    iteration_bill: Bill
+    run_bill: Bill
+    next_best: NextPlan | None
+    next_best_note: str
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        plain = {**asdict(self), "iteration_bill": self.iteration_bill.to_dict(), "run_bill": self.run_bill.to_dict()}
+        return plain
+
+
+def _label(costs: StageCosts) -> str:
+    last = costs.end - 1
+    layers = f"layer {last}" if last == costs.first else f"layers {costs.first}-{last}"
+    return f"{layers}, {costs.memory_mb} MB x {costs.replicas}"
+
+
+def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanation:
+    costs, stage = forecast.stages[index], manifest.stages[index]
+    memory = forecast.model.memory(costs.first, costs.end, costs.replicas)
+    predicted = forecast.stage_prediction(index)
+    lanes = {
+        "download": predicted.download_s,
+        "compute": predicted.compute_s,
+        "upload": predicted.upload_s,
+        "synchronise": predicted.synchronise_s,
+    }
+    return StageExplanation(
+        index=index,
+        layers=stage.layers_label,
+        modules=list(stage.modules),
+        memory_mb=stage.memory_mb,
+        replicas=stage.replicas,
+        lanes_s=lanes,
+        binding=max(lanes, key=lambda lane: lanes[lane]),
+        memory_items_mb={item: size / MIB for item, size in vars(memory).items()},
+        predicted_mb=memory.predicted_mb,
+        needed_mb=memory.needed_mb,
+        usd_per_iteration=predicted.usd_per_iteration,
+    )
+
+
+def _next_best(job: Job, profile: Profile, manifest: Manifest, chosen: tuple[StageCosts, ...]) -> NextPlan | None:
+    problem = job_problem(job, profile, find_platform(manifest.platform))
+    other = solve(problem, excluded=chosen)
+    if other is None:
+        return None
+    return NextPlan(
+        stages=[_label(costs) for costs in other.stages],
+        iteration_s=other.iteration_s,
+        usd_per_iteration=other.usd,
+        objective=other.objective,
+        chosen_objective=problem.value(chosen, problem.model.iteration_s(chosen)),
+        gap=other.gap,
+    )
+
+
+def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Explanation:
+    """The account of a plan; with its job also the next best plan, which takes as long as planning.
+
+    Raises:
+        UserInputError: the profile or the job is not the one that the plan was made from.
+    """
+    _same("profile", manifest.hashes.profile, profile.sha256)
+    if job is not None:
+        _same("job", manifest.hashes.job, job.sha256)
+        check_profile(job, profile, manifest.hashes.source)
+    if len(profile.layers) != manifest.layer_count:
+        raise UserInputError(
+            f"the manifest has {manifest.layer_count} layers, the profile {len(profile.layers)}. Plan again."
+        )
+    model = CostModel(
+        profile=profile,
+        platform=find_platform(manifest.platform),
+        training=manifest.training,
+        architecture=manifest.architecture,
+    )
+    costs = tuple(
+        model.stage(stage.first_layer, stage.end_layer, stage.memory_mb, stage.replicas) for stage in manifest.stages
+    )
+    forecast = Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
+    stages = [_stage(forecast, manifest, index) for index in range(len(costs))]
+    next_best, note = None, "the next best plan is known only with the job file: pass --job"
+    if job is not None:
+        next_best = _next_best(job, profile, manifest, costs)
+        note = "best of all other plans, both judged by the closed form" if next_best else "no other plan is possible"
+    return Explanation(
+        name=manifest.name,
+        platform=manifest.platform,
+        iteration_s=forecast.iteration_s,
+        iterations=manifest.iterations,
+        segments=manifest.segments,
+        segment_overhead_s=forecast.segment_overhead_s,
+        total_s=forecast.total_s(manifest.iterations, manifest.segments),
+        head_room=HEAD_ROOM,
+        slowest_stage=max(range(len(stages)), key=lambda index: max(stages[index].lanes_s.values())),
+        stages=stages,
+        iteration_bill=forecast.iteration_bill(),
+        run_bill=forecast.run_bill(manifest.iterations, manifest.segments),
+        next_best=next_best,
+        next_best_note=note,
+    )
+
+
+def _same(what: str, planned: str, given: str) -> None:
+    if planned != given:
+        raise UserInputError(
+            f"the {what} is not the one that the plan was made from (SHA-256: {given}, in the manifest: {planned}). "
+            "Name that one, or plan again with `funcpipe plan`."
+        )

@@ -1,0 +1,160 @@
+"""What a chosen plan will do: its iteration by simulation, its segments, and its bill."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from planner.cost_model import CostModel, StageCosts
+from planner.pricing import (
+    Bill,
+    BillLine,
+    S3_USD_PER_GET,
+    bill,
+    lambda_compute,
+    lambda_requests,
+    s3_gets,
+    s3_puts,
+    state_transitions,
+)
+from planner.simulate import Simulation, simulate
+from runtime.batches import micro_batches
+from runtime.errors import UserInputError
+from runtime.limits import LAMBDA_MAX_TIMEOUT_S
+from runtime.manifest import Architecture, DatasetFacts, SegmentPlan, StagePrediction
+from runtime.schedule import ScheduleName
+
+SAFETY = 2.0
+"""A segment is planned to take at most the functions' life time over this: the prediction may be wrong by as much."""
+USABLE_LIFE = 0.9
+"""Of the life time; the rest is the worker's own reserve for the checkpoint."""
+STALL_ITERATIONS = 20
+SHORTEST_STALL_S = 60.0
+
+
+def transitions(stages: int, workers: int, segments: int) -> int:
+    """State transitions of a run without failures: every state that the workflow enters, start and end included."""
+    return 3 + segments * (3 + stages + workers)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One plan on one cost model. Seconds and USD."""
+
+    model: CostModel
+    stages: tuple[StageCosts, ...]
+    dataset: DatasetFacts
+    schedule: ScheduleName
+    architecture: Architecture
+
+    @cached_property
+    def simulation(self) -> Simulation:
+        training, platform = self.model.training, self.model.platform
+        batches = micro_batches(
+            0, self.dataset.train_samples, training.global_batch_size, training.micro_batch_size
+        )
+        measured = min(training.micro_batch_size, self.dataset.train_samples)
+        return simulate(
+            self.stages,
+            schedule=self.schedule,
+            shares=[batch.size / measured for batch in batches],
+            get_latency_s=platform.get_latency_s,
+            cores=self.model.profile.host_cores if platform.shared_cores else None,
+        )
+
+    @property
+    def iteration_s(self) -> float:
+        return self.simulation.iteration_s
+
+    @property
+    def workers(self) -> int:
+        return sum(stage.replicas for stage in self.stages)
+
+    @property
+    def total_gb(self) -> float:
+        return sum(stage.total_gb for stage in self.stages)
+
+    def stage_usd(self, index: int) -> float:
+        """USD per iteration of all replicas of a stage, GETs that find nothing included."""
+        usd = self.model.usd([self.stages[index]], self.iteration_s)
+        return usd + self.simulation.empty_gets[index] * S3_USD_PER_GET
+
+    @property
+    def usd_per_iteration(self) -> float:
+        return sum(self.stage_usd(index) for index in range(len(self.stages)))
+
+    def stage_prediction(self, index: int) -> StagePrediction:
+        """The manifest's figures of a stage: its busiest replica's lanes."""
+        costs = self.stages[index]
+        forward, backward, count = costs.forward, costs.backward, costs.micro_batches
+        return StagePrediction(
+            compute_s=count * (forward.compute_s + backward.compute_s) + costs.step_s,
+            upload_s=count * (forward.upload.pace_s + backward.upload.pace_s),
+            download_s=count * (forward.download.pace_s + backward.download.pace_s),
+            synchronise_s=costs.synchronise_s,
+            memory_mb=self.model.memory(costs.first, costs.end, costs.replicas).predicted_mb,
+            usd_per_iteration=self.stage_usd(index),
+        )
+
+    @property
+    def segment_overhead_s(self) -> float:
+        """What a segment takes besides its iterations: start-up, and the slowest stage's checkpoint down and up."""
+        slowest = 0.0
+        for costs in self.stages:
+            memory = self.model.memory(costs.first, costs.end, costs.replicas)
+            bandwidth = self.model.platform.bandwidth(costs.memory_mb)
+            slowest = max(slowest, 2 * (memory.weights + memory.optimizer) / bandwidth)
+        return self.model.platform.start_up_s + slowest
+
+    def segment_plan(self, iterations: int, longest: int | None) -> SegmentPlan:
+        """Segments of equal length that fit into a function's life.
+
+        Args:
+            iterations: of the whole run.
+            longest: the job's ``max_segment_iterations``.
+
+        Raises:
+            UserInputError: not even one iteration fits.
+        """
+        overhead_s, usable_s = self.segment_overhead_s, USABLE_LIFE * LAMBDA_MAX_TIMEOUT_S
+        if overhead_s + self.iteration_s > usable_s:
+            raise UserInputError(
+                f"an iteration does not fit into a function's life: it is predicted to take {self.iteration_s:,.0f} s "
+                f"and start-up and checkpoint {overhead_s:,.0f} s, a function has {usable_s:,.0f} s. "
+                "What would help: a smaller training.global_batch_size, a larger objective.time_weight, larger "
+                "limits.memory_mb, more limits.max_replicas or max_stages."
+            )
+        fitting = int((LAMBDA_MAX_TIMEOUT_S / SAFETY - overhead_s) / self.iteration_s) if self.iteration_s else iterations
+        most = min(max(1, fitting), iterations, longest or iterations)
+        segments = -(-iterations // most)
+        stall_s = max(SHORTEST_STALL_S, STALL_ITERATIONS * self.iteration_s)
+        return SegmentPlan(
+            iterations=-(-iterations // segments),
+            timeout_s=LAMBDA_MAX_TIMEOUT_S,
+            stall_timeout_s=float(round(min(stall_s, usable_s))),
+        )
+
+    def total_s(self, iterations: int, segments: int) -> float:
+        """Wall time of the run."""
+        return iterations * self.iteration_s + segments * self.segment_overhead_s
+
+    def iteration_bill(self) -> Bill:
+        """What one iteration costs, by item."""
+        return bill(self._lines(self.total_gb * self.iteration_s, 1))
+
+    def run_bill(self, iterations: int, segments: int) -> Bill:
+        """What the run costs, by item. Not in it: storage by the month, logs, and the upload of the data."""
+        seconds = self.total_s(iterations, segments)
+        return bill(
+            [
+                *self._lines(self.total_gb * seconds, iterations),
+                lambda_requests(self.workers * segments),
+                state_transitions(transitions(len(self.stages), self.workers, segments)),
+            ]
+        )
+
+    def _lines(self, gb_s: float, iterations: int) -> list[BillLine]:
+        gets = sum(stage.gets for stage in self.stages) + sum(self.simulation.empty_gets)
+        return [
+            lambda_compute(gb_s, self.architecture),
+            s3_puts(iterations * sum(stage.puts for stage in self.stages)),
+            s3_gets(iterations * gets),
+        ]
