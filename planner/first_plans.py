@@ -72,8 +72,11 @@ def first_plans(problem: Problem, paths: Paths, value: Callable[[Plan], float]) 
         best = value(plan)
         for _ in range(_ROUNDS):
             better = min(
-                ((value(other), number, other) for number, other in enumerate(_neighbours(plan, between, boundaries))
-                 if problem.admits(other)),
+                (
+                    (value(other), number, other)
+                    for number, other in enumerate(_neighbours(plan, between, boundaries))
+                    if problem.admits(other)
+                ),
                 default=None,
                 key=lambda item: item[:2],
             )

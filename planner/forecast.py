@@ -48,9 +48,7 @@ class Forecast:
     @cached_property
     def simulation(self) -> Simulation:
         training, platform = self.model.training, self.model.platform
-        batches = micro_batches(
-            0, self.dataset.train_samples, training.global_batch_size, training.micro_batch_size
-        )
+        batches = micro_batches(0, self.dataset.train_samples, training.global_batch_size, training.micro_batch_size)
         measured = min(training.micro_batch_size, self.dataset.train_samples)
         return simulate(
             self.stages,
@@ -122,7 +120,9 @@ class Forecast:
                 "What would help: a smaller training.global_batch_size, a larger objective.time_weight, larger "
                 "limits.memory_mb, more limits.max_replicas or max_stages."
             )
-        fitting = int((LAMBDA_MAX_TIMEOUT_S / SAFETY - overhead_s) / self.iteration_s) if self.iteration_s else iterations
+        fitting = (
+            int((LAMBDA_MAX_TIMEOUT_S / SAFETY - overhead_s) / self.iteration_s) if self.iteration_s else iterations
+        )
         most = min(max(1, fitting), iterations, longest or iterations)
         segments = -(-iterations // most)
         stall_s = max(SHORTEST_STALL_S, STALL_ITERATIONS * self.iteration_s)

@@ -1,8 +1,8 @@
 """The job file: what a person asks for. TOML, validated whole; the planner turns it into a manifest.
 
-    [model] [data] [training]     what is trained (``runtime.spec``)
-    [objective] [limits]          what a good plan is, and what it may use
-    [package] [evaluation]        what ships, what is kept, what the report measures
+[model] [data] [training]     what is trained (``runtime.spec``)
+[objective] [limits]          what a good plan is, and what it may use
+[package] [evaluation]        what ships, what is kept, what the report measures
 """
 
 import hashlib
@@ -59,8 +59,7 @@ class Limits(Strict):
     def _consistent(self) -> "Limits":
         if self.min_stages > self.max_stages:
             raise ValueError(
-                "min_stages must not exceed max_stages "
-                f"(min_stages: {self.min_stages}, max_stages: {self.max_stages})"
+                f"min_stages must not exceed max_stages (min_stages: {self.min_stages}, max_stages: {self.max_stages})"
             )
         if max(self.min_workers, self.min_stages) > self.max_concurrency:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What ``funcpipe init`` writes: a commented job, and a small model and data set that it trains as they are."""
 
-JOB_TEMPLATE = '''\
+JOB_TEMPLATE = """\
 # A funcpipe job: what is trained, what a good plan is, and what it may use.
 # Next: funcpipe plan job.toml, then funcpipe run manifest.json (here) or npx cdk deploy (on AWS).
 
@@ -50,7 +50,7 @@ on_destroy = "retain"               # "delete": cdk destroy also deletes data, c
 
 [evaluation]
 metric = "accuracy"                 # on held-out data, in the report; or "none"
-'''
+"""
 
 MODEL_TEMPLATE = '''\
 """The model: an nn.Sequential, whose children are the layers that a plan may cut between."""

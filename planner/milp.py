@@ -196,32 +196,35 @@ def _solve_window(search: _Search, window: _Window) -> _Answer:
         lp += product >= high * slope - slope_max / scale * (high - iteration), "product_from_high"
     if search.excluded is not None:
         chosen = total(lambda c: 1, lambda c: c in search.excluded)
-        lp += chosen - total(lambda c: 1, lambda c: c not in search.excluded) <= len(search.excluded) - 1, "another_plan"
+        lp += (
+            chosen - total(lambda c: 1, lambda c: c not in search.excluded) <= len(search.excluded) - 1,
+            "another_plan",
+        )
 
     remaining = max(0.1, search.deadline - monotonic())
-    solver = pulp.HiGHS(
-        msg=False, threads=1, random_seed=0, gapRel=TOLERANCE / 2, gapAbs=0.0, timeLimit=remaining
-    )
+    solver = pulp.HiGHS(msg=False, threads=1, random_seed=0, gapRel=TOLERANCE / 2, gapAbs=0.0, timeLimit=remaining)
     lp.solve(solver)
     highs = lp.solverModel
     status, info = highs.getModelStatus(), highs.getInfo()
     if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
         return infeasible
     if status not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
-        raise FuncpipeError(f"the solver stopped with {highs.modelStatusToString(status)}; please report the job and profile")
+        raise FuncpipeError(
+            f"the solver stopped with {highs.modelStatusToString(status)}; please report the job and profile"
+        )
     bound = max(0.0, info.mip_dual_bound) * scale
     if info.primal_solution_status != highspy.kSolutionStatusFeasible:
         return _Answer(bound, None)
-    stages = sorted((c for c, variable in zip(candidates, y, strict=True) if variable.value() > 0.5), key=lambda c: c.first)
+    stages = sorted(
+        (c for c, variable in zip(candidates, y, strict=True) if variable.value() > 0.5), key=lambda c: c.first
+    )
     return _Answer(bound, tuple(stages))
 
 
 def _whole_range(problem: Problem, paths: Paths) -> _Window:
     """A window that holds every plan: from the least path to the sum of everything's worst."""
     least = paths.through(lambda c: c.forward.path_s + c.backward.path_s)
-    worst = max(
-        c.forward.path_s + c.backward.path_s + _least_s(c) + c.closing_s + c.work_s for c in problem.candidates
-    )
+    worst = max(c.forward.path_s + c.backward.path_s + _least_s(c) + c.closing_s + c.work_s for c in problem.candidates)
     return _Window(min(least), worst * (len(problem.boundaries) - 1))
 
 

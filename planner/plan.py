@@ -51,9 +51,7 @@ def check_profile(job: Job, profile: Profile, source_digest: str) -> None:
 
 def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
     """The cost model of a job's own profile."""
-    return CostModel(
-        profile=profile, platform=platform, training=job.training, architecture=job.package.architecture
-    )
+    return CostModel(profile=profile, platform=platform, training=job.training, architecture=job.package.architecture)
 
 
 def job_problem(job: Job, profile: Profile, platform: Platform) -> Problem:

@@ -65,13 +65,11 @@ def merge_layers(profile: Profile, groups: int, fits: Callable[[int, int], bool]
     seconds = [layer.forward_s[0] + layer.backward_s[0] for layer in profile.layers]
     held = [layer.parameter_bytes + layer.activation_bytes for layer in profile.layers]
     every_s, every_byte = sum(seconds) or 1.0, sum(held) or 1
-    parts = [(index, index + 1, s / every_s, b / every_byte) for index, (s, b) in enumerate(zip(seconds, held, strict=True))]
+    parts = [
+        (index, index + 1, s / every_s, b / every_byte) for index, (s, b) in enumerate(zip(seconds, held, strict=True))
+    ]
     while len(parts) > groups:
-        pairs = [
-            (max(a[2] + b[2], a[3] + b[3]), at)
-            for at, (a, b) in enumerate(pairwise(parts))
-            if fits(a[0], b[1])
-        ]
+        pairs = [(max(a[2] + b[2], a[3] + b[3]), at) for at, (a, b) in enumerate(pairwise(parts)) if fits(a[0], b[1])]
         if not pairs:
             break
         at = min(pairs)[1]

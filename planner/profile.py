@@ -84,7 +84,9 @@ def _blaming(what: str, value: Any) -> Iterator[None]:
         raise
     except Exception as error:  # the user's code may raise anything
         shapes = ", ".join(
-            f"{str(leaf.dtype).removeprefix('torch.')}{list(leaf.shape)}" if isinstance(leaf, torch.Tensor) else repr(leaf)
+            f"{str(leaf.dtype).removeprefix('torch.')}{list(leaf.shape)}"
+            if isinstance(leaf, torch.Tensor)
+            else repr(leaf)
             for name, leaf in _leaves(value).items()
         )
         raise UserInputError(
@@ -122,7 +124,9 @@ def _backward(output: Any, gradients: dict[str, torch.Tensor]) -> None:
 class _Measurement:
     """One model, one micro-batch."""
 
-    def __init__(self, model: nn.Sequential, loss: Loss, inputs: torch.Tensor, targets: torch.Tensor, seed: int) -> None:
+    def __init__(
+        self, model: nn.Sequential, loss: Loss, inputs: torch.Tensor, targets: torch.Tensor, seed: int
+    ) -> None:
         self.layers = [layer.train() for _, layer in named_layers(model)]
         self.names = [type(layer).__name__[:64] for layer in self.layers]
         self._loss, self._inputs, self._targets, self._seed = loss, inputs, targets, seed

@@ -114,9 +114,7 @@ class _Worker:
     shares: Sequence[float]
     last: _Name | None = None
     taken: list[_Name | None] = field(default_factory=list)
-    lanes: dict[Lane, list[tuple[_Name, _Name]]] = field(
-        default_factory=lambda: {Lane.DOWNLOAD: [], Lane.UPLOAD: []}
-    )
+    lanes: dict[Lane, list[tuple[_Name, _Name]]] = field(default_factory=lambda: {Lane.DOWNLOAD: [], Lane.UPLOAD: []})
 
     @property
     def costs(self) -> StageCosts:
@@ -215,6 +213,7 @@ def _summarise(
     ends = [0.0] * iterations
     empty = [0] * (1 + max(stage for stage, _ in programs))
     for (stage, replica), program in programs.items():
+        arrived = 0.0  # the object awaited before; only then is the next one asked for again and again
         for iteration in range(iterations):
             for instruction in program:
                 place = (stage, replica, iteration, str(instruction))
@@ -224,8 +223,10 @@ def _summarise(
                     link_begin = spans["link", *place][0]
                     begin = spans["issue", *place][0] if instruction.op.lane is Lane.DOWNLOAD else link_begin
                     waited = link_begin - begin
-                if instruction.op in _SENT_BY and iteration:
-                    empty[stage] += polls(waited, get_latency_s)
+                if instruction.op in _SENT_BY:
+                    if iteration and waited > 0:
+                        empty[stage] += 1 + polls(begin + waited - max(begin, arrived), get_latency_s)
+                    arrived = end
                 events.append(
                     TimelineEvent(
                         stage=stage,

@@ -78,6 +78,8 @@ class Lanes:
         self._lock = threading.Lock()
         self._first_error: BaseException | None = None
         self._pending: set[Future[object]] = set()
+        self._arrived: threading.Event | None = None
+        self._sync_arrived: threading.Event | None = None
 
     @property
     def first_error(self) -> BaseException | None:
@@ -121,10 +123,13 @@ class Lanes:
 
         self._submit(self._uploads, upload)
 
-    def _awaiting(self, iteration: int, instruction: str, key: str) -> Callable[[], Received]:
+    def _awaiting(
+        self, iteration: int, instruction: str, key: str, turn: threading.Event | None, arrived: threading.Event
+    ) -> Callable[[], Received]:
         def download() -> Received:
             start_s = time.time()
-            received = self._mailbox.receive(key)
+            received = self._mailbox.receive(key, turn)
+            arrived.set()
             self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
             return received
 
@@ -132,7 +137,8 @@ class Lanes:
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        return self._submit(self._prefetches, self._awaiting(iteration, instruction, key))
+        turn, self._arrived = self._arrived, threading.Event()
+        return self._submit(self._prefetches, self._awaiting(iteration, instruction, key, turn, self._arrived))
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle]) -> "Future[Received]":
         """Runs ``task``, which reads samples, on the download lane."""
@@ -151,7 +157,8 @@ class Lanes:
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        return self._submit(self._syncs, self._awaiting(iteration, "R", key))
+        turn, self._sync_arrived = self._sync_arrived, threading.Event()
+        return self._submit(self._syncs, self._awaiting(iteration, "R", key, turn, self._sync_arrived))
 
     def discard(self, key: str) -> None:
         """Deletes a consumed object in the background."""

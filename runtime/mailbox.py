@@ -72,23 +72,27 @@ class Mailbox:
         self._inboxes[stage].put(key, body)
         return len(body)
 
-    def receive(self, key: str) -> Received:
-        """Awaits an object in the worker's own inbox and leaves it there.
+    def receive(self, key: str, turn: threading.Event | None = None) -> Received:
+        """Awaits an object in the worker's own inbox and leaves it there; ``turn`` as in ``wait``.
 
         Raises:
             GangAborted, Stalled, Cancelled: it will not come.
         """
-        data, waited_s = self.wait(self._own, key)
+        data, waited_s = self.wait(self._own, key, turn)
         return Received(decode(data), len(data), waited_s)
 
     def discard(self, key: str) -> None:
         """Deletes a consumed object of the worker's own inbox."""
         self._own.delete(key)
 
-    def wait(self, store: Store, key: str) -> tuple[bytes, float]:
-        """The object, as soon as it is there, and how long that took. Raises as ``receive``."""
-        begin = self._clock()
-        give_up = min(begin + self._stall_timeout_s, self._deadline)
+    def wait(self, store: Store, key: str, turn: threading.Event | None = None) -> tuple[bytes, float]:
+        """The object, as soon as it is there, and how long that took. Raises as ``receive``.
+
+        Args:
+            turn: set when the object awaited before this one has arrived. Until then this one is asked for only once:
+                objects arrive about in order, and every GET of an absent one is paid for.
+        """
+        begin = since = self._clock()
         pause = FIRST_PAUSE_S
         while True:
             asked = self._clock()
@@ -97,12 +101,17 @@ class Mailbox:
             except KeyNotFound:
                 pass
             self.check()
-            now = self._clock()
+            if turn is not None:
+                while not turn.wait(ABORT_POLL_S):
+                    self.check()
+                turn, since = None, self._clock()
+                continue
+            now, give_up = self._clock(), min(since + self._stall_timeout_s, self._deadline)
             if now >= give_up:
                 raise Stalled(
-                    f"the object {key} did not appear within {now - begin:.0f} s "
-                    f"(stall_timeout_s: {self._stall_timeout_s:g}, life time left: {max(0.0, self._deadline - now):.0f} s); "
-                    "its sender is slower than planned, or gone. See the failures and logs of the other workers."
+                    f"the object {key} did not appear within {now - since:.0f} s (stall_timeout_s: "
+                    f"{self._stall_timeout_s:g}, life time left: {max(0.0, self._deadline - now):.0f} s); its sender "
+                    "is slower than planned, or gone. See the failures and logs of the other workers."
                 )
             self._cancelled.wait(min(pause, give_up - now))
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_S)

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -105,3 +108,20 @@ def test_cancelling_ends_every_wait(tmp_path, clock):
     box.cancel()
     with pytest.raises(Cancelled):
         box.receive("k")
+
+
+def test_before_its_turn_an_object_is_asked_for_only_once(tmp_path, clock):
+    counter, turn = TrafficCounter(), threading.Event()
+    store = CountingStore(Late(3, clock), counter)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(mailbox(tmp_path, clock).wait, store, "k", turn)
+        while counter.traffic.empty_gets == 0:
+            assert not waiting.done()
+        assert counter.traffic.empty_gets == 1
+        turn.set()
+        assert waiting.result()[0] == b"here"
+    assert counter.traffic.empty_gets == 3
+
+
+def test_an_object_that_is_there_does_not_wait_for_its_turn(tmp_path, clock):
+    assert mailbox(tmp_path, clock).wait(Late(0, clock), "k", threading.Event())[0] == b"here"
