@@ -8,6 +8,7 @@ ends, after a failure and after Ctrl-C too, and then exits with a status other t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,9 +21,12 @@ from localaws import control  # noqa: E402  (found by the line above)
 from localaws.inventory import inventory  # noqa: E402
 
 FUNCPIPE = ROOT / ".venv" / "bin" / "funcpipe"
+CDK = ("local", "exec", "--", "cdk")
 JOB = Path("examples/digits/job.toml")
 BUILD = Path("build/digits")
 MANIFEST = BUILD / "manifest.json"
+ASSEMBLY = BUILD / "cdk.out"
+"""What ``cdk deploy`` has deployed; removing that needs no second synthesis."""
 
 
 class StepFailed(Exception):
@@ -63,20 +67,23 @@ def train() -> None:
     stack = f"funcpipe-{json.loads(MANIFEST.read_text())['name']}"
     failure: BaseException | None = None
     try:
-        cdk("Deploy the plan", "deploy", "--require-approval", "never", "--progress", "events")
+        shutil.rmtree(ASSEMBLY, ignore_errors=True)
+        context = ["-c", f"manifest={MANIFEST}", "-c", "packaging=zip", "--output", ASSEMBLY]
+        step("Deploy the plan", *CDK, "deploy", *context, "--require-approval", "never")
         step("Train", "start", MANIFEST, "--local", "--run", run, "--wait")
         step("Account for it", "report", run, "--local")
     except BaseException as error:
         failure = error
         raise
     finally:
-        destroy(stack, failure)
+        if (ASSEMBLY / "manifest.json").exists():
+            destroy(stack, failure)
 
 
 def destroy(stack: str, failure: BaseException | None) -> None:
     """Removes the stack and shows that nothing is left. After ``failure``, problems here are only printed."""
     try:
-        cdk("Remove the stack", "destroy", "--force")
+        step("Remove the stack", *CDK, "destroy", "--app", ASSEMBLY, "--force")
         heading("What is left of the stack")
         emulator = control.status(ROOT)
         if emulator is None:
@@ -90,11 +97,6 @@ def destroy(stack: str, failure: BaseException | None) -> None:
         if failure is None:
             raise
         print(f"\ntrain: {error}", file=sys.stderr)
-
-
-def cdk(title: str, verb: str, *options: str) -> None:
-    context = ["-c", f"manifest={MANIFEST}", "-c", "packaging=zip"]
-    step(title, "local", "exec", "--", "cdk", verb, *context, *options)
 
 
 def step(title: str, *arguments: str | Path) -> None:

@@ -100,12 +100,11 @@ def test_a_budget(emulator: RunningEmulator) -> None:
         budgets.describe_budget(AccountId=emulator.account, BudgetName=name)
 
 
-def cdk(emulator: RunningEmulator, verb: str, manifest: Path, *options: str) -> str:
-    """Output of the CDK command on the kit's app."""
+def cdk(emulator: RunningEmulator, verb: str, *options: str | Path) -> str:
+    """What the CDK command prints, in the checkout's folder."""
     environment = with_emulator(os.environ, emulator.environment)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [control.HOME / "node_modules" / ".bin" / "cdk", verb, "-c", f"manifest={manifest}"]
-    command += ["-c", "packaging=zip", "--output", manifest.parent / "cdk.out", "--ci", *options]
+    command = [control.HOME / "node_modules" / ".bin" / "cdk", verb, "--ci", *options]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -114,14 +113,16 @@ def cdk(emulator: RunningEmulator, verb: str, manifest: Path, *options: str) -> 
 def test_the_kits_stack_is_deployed_and_destroyed_without_a_trace(emulator: RunningEmulator, tmp_path: Path) -> None:
     manifest = write_project(tmp_path, name=f"job{uuid4().hex[:8]}", stages=2, replicas=[2, 1])
     stack = f"funcpipe-{json.loads(manifest.read_text())['name']}"
-    cdk(emulator, "deploy", manifest, "--require-approval", "never")
+    app = tmp_path / "cdk.out"
+    cdk(emulator, "synth", "-c", f"manifest={manifest}", "-c", "packaging=zip", "--output", app, "--quiet")
+    cdk(emulator, "deploy", "--app", app, "--require-approval", "never")
     made = inventory(stack, emulator.environment)
     assert all(made.values()), made
     assert len(made["functions"]) == 2 + 1, "the stages', and CDK's that empties buckets"
     assert len(made["buckets"]) == 2 + 1, "the stages' inboxes, and the artifacts"
-    assert "There were no differences" in cdk(emulator, "diff", manifest)
+    assert "There were no differences" in cdk(emulator, "diff", "--app", app)
     # A bucket with objects is what CDK's custom resource is for.
     for bucket in made["buckets"]:
         emulator.client("s3").put_object(Bucket=bucket, Key="left/behind", Body=b"x")
-    cdk(emulator, "destroy", manifest, "--force")
+    cdk(emulator, "destroy", "--app", app, "--force")
     assert inventory(stack, emulator.environment) == {kind: [] for kind in made}

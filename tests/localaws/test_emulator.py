@@ -191,9 +191,7 @@ def test_an_execution_fails_with_the_workers_error(emulator: RunningEmulator, ma
     assert len(arrivals) == 2 * 3, "both workers, in each of three tries"
 
 
-def test_a_stopped_execution_stays_stopped(
-    emulator: RunningEmulator, machine: str, bucket: str, function: str
-) -> None:
+def test_a_stopped_execution_stays_stopped(emulator: RunningEmulator, machine: str, bucket: str, function: str) -> None:
     states, execution = emulator.client("stepfunctions"), start(emulator, machine)
     wait_until(lambda: len(keys(emulator, bucket)) == 2, "both workers have begun")
     states.stop_execution(executionArn=execution, error="Stopped", cause="by the test")
@@ -204,7 +202,9 @@ def test_a_stopped_execution_stays_stopped(
     reports = f"/logs/{function}"
     wait_until(lambda: sum("REPORT" in line for line in messages(emulator, reports)) == 2, "both workers have ended")
     probe = start(emulator, machine)
-    wait_until(lambda: states.describe_execution(executionArn=probe)["status"] == "FAILED", "a later one takes its tries")
+    wait_until(
+        lambda: states.describe_execution(executionArn=probe)["status"] == "FAILED", "a later one takes its tries"
+    )
     assert states.describe_execution(executionArn=execution)["status"] == "ABORTED"
     arrivals = [key for key in keys(emulator, bucket) if key.startswith("arrived/")]
     assert len(arrivals) == 2 + 2 * 3, "two of the stopped execution, six of the later one"
