@@ -94,7 +94,6 @@ class ExecutionEnvironment:
         log = [*self._log.take(), f"START RequestId: {request_id} Version: $LATEST"]
         outcome = failed_init or self._run(payload, request_id)
         duration_s = time.monotonic() - began
-        self._measure()
         log += self._log.take()
         status = ""
         if outcome is None:
@@ -120,7 +119,7 @@ class ExecutionEnvironment:
             self._stopped = True
             process = self._process
         self._log.close_writer()
-        if process is not None:
+        if process is not None and not self._exited.is_set():
             kill_group(process.pid)
             self._exited.wait()
         self._api.close()
@@ -159,10 +158,14 @@ class ExecutionEnvironment:
         self._api.submit(Invocation(request_id, payload, self.function.arn, deadline))
         if self._exited.is_set():
             self._api.finish(self._exit_outcome(request_id))
-        try:
-            return self._api.await_outcome(self.function.timeout_s)
-        finally:
-            self._request_id = None
+        outcome = self._api.await_outcome(self.function.timeout_s)
+        self._request_id = None
+        if self._over_memory() and outcome is not None and not self._exited.is_set():
+            # It was above the limit for less than the watch's interval; Lambda would have ended it then.
+            self._end_for_memory()
+            self._exited.wait()
+            outcome = self._exit_outcome(request_id)
+        return outcome
 
     def _environment(self) -> dict[str, str]:
         threads = str(min(math.ceil(self.function.memory_mb / MEMORY_PER_VCPU_MB), os.cpu_count() or 1))
@@ -194,10 +197,8 @@ class ExecutionEnvironment:
         assert self._process is not None
         pid = self._process.pid
         while True:
-            self._measure()
-            if self._peak_bytes > self.function.memory_mb * _MIB:
-                self._out_of_memory = True
-                kill_group(pid)
+            if self._over_memory():
+                self._end_for_memory()
             try:
                 self._process.wait(WATCH_INTERVAL_S)
                 break
@@ -210,10 +211,17 @@ class ExecutionEnvironment:
         if self._request_id is not None:
             self._api.finish(self._exit_outcome(self._request_id))
 
-    def _measure(self) -> None:
-        """Notes the memory in use, while the process exists: the kernel forgets its peak when it ends."""
-        pid = self._process.pid if self._process is not None else 0
-        self._peak_bytes = max(self._peak_bytes, resident_bytes(pid), peak_resident_bytes(pid)) if pid else 0
+    def _over_memory(self) -> bool:
+        """Notes the memory in use, and says whether it ever exceeded the limit."""
+        assert self._process is not None
+        pid = self._process.pid
+        self._peak_bytes = max(self._peak_bytes, resident_bytes(pid), peak_resident_bytes(pid))
+        return self._peak_bytes > self.function.memory_mb * _MIB
+
+    def _end_for_memory(self) -> None:
+        assert self._process is not None
+        self._out_of_memory = True
+        kill_group(self._process.pid)
 
     def _exit_reason(self) -> str:
         code = self._process.poll() if self._process is not None else None

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from localaws.processes import kill_group, start_time
 
@@ -18,7 +19,10 @@ class Guardian:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "localaws.guardian"], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-m", "localaws.guardian"],
+            cwd=Path(__file__).resolve().parent.parent,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def watch(self, group: int) -> None:

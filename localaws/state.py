@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from localaws import processes
-from localaws.variables import aws_variables
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,6 @@ class Emulator:
     @property
     def alive(self) -> bool:
         return processes.start_time(self.pid) == self.started
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables for AWS clients and the CDK command; see ``variables.UNSET`` for what to remove."""
-        return aws_variables(self.endpoint, Path(self.folder) / "cdk")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+# Each target sets up what it needs, once, in this folder (scripts/setup.py); none needs root.
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint clean
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
+
+setup: ## Python environments and the CDK command (the other targets do this too)
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) on PATH. Install Python 3.11 or newer." >&2; exit 2; }
+	@$(PYTHON) scripts/setup.py
+
+train: setup ## train the digits example on a local AWS: plan, deploy, train, report, destroy
+	@$(VENV)/python scripts/train.py
+
+test: setup ## all tests
+	@$(VENV)/python -m pytest
+
+lint: setup ## ruff's rules and layout
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+
+clean: setup-stopped ## stop the local AWS and remove everything that was made
+	rm -rf .venv .venv-emulator node_modules build cdk.out .funcpipe .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: setup-stopped
+setup-stopped:
+	@if [ -x $(VENV)/funcpipe ]; then $(VENV)/funcpipe local down >/dev/null; fi
