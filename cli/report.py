@@ -57,7 +57,8 @@ def report(args: argparse.Namespace, screen: Screen) -> int:
         else:
             screen.warn(f"run {entry.run} is still going; this is its account so far")
         evaluation, note = _evaluation(entry, records, store)
-        made = make_report(records, status, entry.kind, evaluation, note, _priced(entry, records, screen))
+        kind = "embedded" if entry.embedded else entry.kind
+        made = make_report(records, status, kind, evaluation, note, _priced(entry, records, screen))
     if args.output is not None:
         _save(args.output, made.to_dict())
     screen.result(made.to_dict(), report_tables(made))
