@@ -15,12 +15,22 @@ from runtime.errors import FuncpipeError, UserInputError
 
 _NOT_RUNNING = "The local emulator is not running (project folder: {}). Start it with `funcpipe local up`."
 
+_EXAMPLE = """\
+example: deploy and train without an account
+  funcpipe local up
+  funcpipe local exec -- cdk deploy -c manifest=manifest.json -c packaging=zip
+  funcpipe start manifest.json --local --wait
+  funcpipe local down
+"""
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "local",
         help="start and stop the local AWS emulator, and run commands against it",
         description="An AWS on 127.0.0.1 without Docker or an account; its state is in .funcpipe/local of this folder.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _verb(verbs, "up", _up, "start the emulator, ready for cdk deploy", "funcpipe local up")

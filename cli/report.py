@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from planner.pricing import Bill
     from runtime.store import Store
 
-_LOG_DELAY_S = 60.0
-"""A function's REPORT line may be stamped that long after its execution has ended."""
-
 EXAMPLE = """\
 example: how did it go, and what did it cost
   funcpipe report first
@@ -57,7 +54,8 @@ def report(args: argparse.Namespace, screen: Screen) -> int:
         else:
             screen.warn(f"run {entry.run} is still going; this is its account so far")
         evaluation, note = _evaluation(entry, records, store)
-        made = make_report(records, status, entry.kind, evaluation, note, _priced(entry, records, screen))
+        kind = "embedded" if entry.embedded else entry.kind
+        made = make_report(records, status, kind, evaluation, note, _priced(entry, records, screen))
     if args.output is not None:
         _save(args.output, made.to_dict())
     screen.result(made.to_dict(), report_tables(made))
@@ -92,13 +90,13 @@ def _priced(entry: "RunEntry", records: "RunRecords", screen: Screen) -> "tuple[
         try:
             execution = describe_execution(entry.execution_arn)
             stopped = execution.stopped_at.timestamp() if execution and execution.stopped_at else now
-            found = invocations(stage_functions(entry.stack), entry.started_at, stopped + _LOG_DELAY_S)
+            last_end = stopped + records.manifest.segment.timeout_s
+            invoked = invocations(stage_functions(entry.stack), entry.started_at, last_end)
         except FuncpipeError as error:
             screen.warn(f"the bill is computed from the workers' records, since Lambda's own cannot be read: {error}")
         else:
-            mine = {summary.request_id for summary in records.summaries.values()}
-            # Of invocations without a summary, those that ended while the run was going on are the run's failed ones.
-            found = [i for i in found if i.request_id in mine or i.ended_at <= stopped]
+            # The functions' concurrency admits one gang at a time: what began during the run is the run's.
+            found = [invocation for invocation in invoked if entry.started_at <= invocation.begun_at <= stopped]
             if found:
                 return bill_by_reports(records, found)
             screen.warn("the bill is computed from the workers' records, since the logs hold no REPORT line of the run")

@@ -27,6 +27,11 @@ class Invocation:
     max_memory_used_mb: int
     init_s: float | None
 
+    @property
+    def begun_at(self) -> float:
+        """Unix time, init included."""
+        return self.ended_at - self.billed_s
+
 
 def parse_report(line: str, stage: int, ended_at: float) -> Invocation | None:
     """The invocation that ``line`` reports, or None when it is no REPORT line."""

@@ -45,6 +45,7 @@ class Report:
 
     run: str
     kind: str
+    """Where it ran: "local" (plain processes), "embedded" (the embedded AWS) or "aws"."""
     state: RunState
     message: str | None
     platform: str

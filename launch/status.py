@@ -143,7 +143,8 @@ class StatusReader:
         records, manifest = self.records, self.records.manifest
         records.refresh()
         done = self._iterations_done()
-        if not self._seen or self._seen[-1][1] != done:
+        # Start-up is no part of the rate: the first observation is of the first iterations done.
+        if done and (not self._seen or self._seen[-1][1] != done):
             self._seen.append((now, done))
         loss, approximate = self._loss()
         state, message = self._state(done)
@@ -231,7 +232,7 @@ class StatusReader:
 
     def _seconds_per_iteration(self) -> float:
         """As seen lately; as predicted while too little has been seen."""
-        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
-        if last > first and last_at > first_at:
+        if len(self._seen) > 1:
+            (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
             return (last_at - first_at) / (last - first)
         return self.records.manifest.predicted.iteration_s

@@ -148,13 +148,14 @@ def test_all_segments_committed_is_done(store, manifest):
     )
 
 
-def test_eta_follows_the_rate_seen(store):
+def test_eta_follows_the_rate_seen_without_start_up(store):
     reader = StatusReader(RunRecords(store, RUN))
-    for at, iteration in ((1000.0, 1), (1004.0, 3)):
+    etas = []
+    for at, iteration in ((1000.0, 0), (1050.0, 2), (1054.0, 4), (1054.0, 4)):
         for stage, replica in ((0, 0), (1, 0), (1, 1)):
             put_progress(store, stage, replica, iteration, updated_at=at)
-        found = reader.read(at)
-    assert found.eta_s == pytest.approx(7 * 2.0)
+        etas.append(reader.read(at).eta_s)
+    assert etas == pytest.approx([10 * 1.0, 8 * 1.0, 6 * 2.0, 6 * 2.0])  # as predicted twice, then as seen
 
 
 def test_a_failure_is_told_with_its_place_and_followers_are_not(store, manifest):
