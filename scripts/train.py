@@ -63,7 +63,8 @@ def train() -> None:
     run = f"digits-{time.strftime('%Y%m%d-%H%M%S')}"
     profile = BUILD / "profile.json"
     step("Measure the model's layers", "profile", JOB, "--output", profile)
-    step("Choose cuts, memory sizes and replicas", "plan", JOB, "--profile", profile, "--output", MANIFEST)
+    planning = ["--profile", profile, "--platform", "embedded", "--output", MANIFEST]
+    step("Choose cuts, memory sizes and replicas", "plan", JOB, *planning)
     stack = f"funcpipe-{json.loads(MANIFEST.read_text())['name']}"
     failure: BaseException | None = None
     try:

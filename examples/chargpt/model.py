@@ -1,4 +1,4 @@
-"""A small GPT (Radford et al., "Improving Language Understanding by Generative Pre-Training", 2018) as a chain of layers.
+"""A small GPT (Radford et al., "Improving Language Understanding by Generative Pre-Training", 2018), a chain of layers.
 
 Blocks normalise before attention and before the feed-forward part, as GPT-2 does. Every constructor computes with
 shapes only, so a stage can build the layers of others on the meta device for nothing.

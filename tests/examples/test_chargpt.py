@@ -18,7 +18,7 @@ def test_the_data_are_deterministic_and_a_target_is_the_next_character(chargpt_d
     first, second = (chargpt_data.standard_library(characters=50_000) for _ in range(2))
     for part in ("train", "test"):
         for ours, again in zip(first[part], second[part], strict=True):
-            assert ours.dtype == np.int64 and 0 <= ours.min() and ours.max() < chargpt_data.SYMBOLS
+            assert ours.dtype == np.int64 and ours.min() >= 0 and ours.max() < chargpt_data.SYMBOLS
             np.testing.assert_array_equal(ours, again)
         inputs, targets = first[part]
         np.testing.assert_array_equal(inputs.flatten()[1:], targets.flatten()[:-1])

@@ -19,7 +19,7 @@ def test_the_split_is_stratified_disjoint_and_always_the_same(digits_data: Modul
     test_inputs, test_targets = first["test"]
     assert inputs.shape == (1437, 1, 8, 8) and inputs.dtype == np.float32 and targets.dtype == np.int64
     assert test_inputs.shape == (360, 1, 8, 8)
-    assert 0 <= inputs.min() and inputs.max() == 1
+    assert inputs.min() >= 0 and inputs.max() == 1
     for part in ("train", "test"):
         for ours, again in zip(first[part], second[part], strict=True):
             np.testing.assert_array_equal(ours, again)

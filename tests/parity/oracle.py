@@ -61,7 +61,7 @@ def _as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def train(factory: Callable[[], nn.Sequential], inputs: Tensor, targets: Tensor, training: TrainingSpec) -> Trained:
-    """Trains ``factory()`` on ``inputs`` and ``targets`` [samples, ...] as ``training`` says, on one thread of torch."""
+    """Trains ``factory()`` on ``inputs`` and ``targets`` [samples, ...] as ``training`` says, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -8,22 +8,13 @@ from typing import Any
 
 import torch
 
-from launch.local_gang import LocalGang
-from launch.staging import stage_run
-from runtime.checkpoint import load_weights
 from runtime.dataset import Dataset, load_dataset
-from runtime.keys import GangKeys
-from runtime.manifest import Manifest
-from runtime.records import WorkerSummary
 from runtime.spec import DataSpec, TrainingSpec
-from runtime.store import Store
-from runtime.store_directory import DirectoryStore
 from tests.examples.modules import EXAMPLES, load
-from tests.manifests import make_manifest
+from tests.gangs import FixtureRun
 from tests.parity import oracle
 from tests.parity.oracle import Trained
 
-RUN = "parity"
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
 NESTEROV = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True}
 ADAM = {"name": "adam", "lr": 3e-3}
@@ -96,54 +87,40 @@ def plan(
     optimizer: dict[str, Any],
     dtype: str = "float64",
     segment_iterations: int | None = None,
-) -> Manifest:
-    """A manifest with ``layers[s]`` layers and ``replicas[s]`` replicas in stage s."""
-    data = example.dataset()
-    return make_manifest(
-        stages=len(layers),
-        layers=layers,
-        replicas=list(replicas),
-        model=f"model:{example.model}",
-        model_args=example.model_args,
-        data=f"data:{example.data}",
-        data_args=example.data_args,
-        optimizer=optimizer,
-        global_batch_size=example.global_batch_size,
-        micro_batch_size=example.micro_batch_size,
-        iterations=example.iterations,
-        seed=7,
-        dtype=dtype,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        dataset_sha256=data.sha256,
-        segment_iterations=segment_iterations,
-    )
+) -> dict[str, Any]:
+    """Options of a manifest with ``layers[s]`` layers and ``replicas[s]`` replicas in stage s."""
+    return {
+        "layers": layers,
+        "replicas": list(replicas),
+        "model": f"model:{example.model}",
+        "model_args": example.model_args,
+        "optimizer": optimizer,
+        "global_batch_size": example.global_batch_size,
+        "micro_batch_size": example.micro_batch_size,
+        "iterations": example.iterations,
+        "seed": 7,
+        "dtype": dtype,
+        "segment_iterations": segment_iterations,
+    }
 
 
-def _losses(manifest: Manifest, artifacts: Store) -> list[float]:
-    last = len(manifest.stages) - 1
-    losses: list[float] = []
-    for segment in range(manifest.segments):
-        names = [GangKeys(RUN, segment, 0).summary(last, r) for r in range(manifest.stages[last].replicas)]
-        shares = [WorkerSummary.model_validate_json(artifacts.get(name)).losses for name in names]
-        losses += [sum(share) for share in zip(*shares, strict=True)]
-    return losses
-
-
-def run_plan(example: Example, manifest: Manifest, root: Path) -> Trained:
+def run_plan(example: Example, options: dict[str, Any], root: Path) -> tuple[Trained, TrainingSpec]:
     """Trains in local processes; checks that the run ended well and that no message was left in an inbox."""
-    stage_run(manifest, example.source, RUN, DirectoryStore(root / "artifacts"))
-    gang = LocalGang(manifest, example.source, RUN, root)
-    gang.start()
-    gang.wait()
-    assert gang.failure is None, f"{gang.failure.error}\n{gang.failure.traceback}"
-    assert gang.stop_reason is None, gang.stop_reason
-    for stage in range(len(manifest.stages)):
-        assert list(DirectoryStore(root / f"inbox-{stage:03d}").list("")) == []
-    return Trained(_losses(manifest, gang.artifacts), load_weights(gang.artifacts, RUN))
+    run = FixtureRun(
+        root, source=example.source, data=f"data:{example.data}", data_args=example.data_args, **options
+    ).train()
+    assert run.inbox_objects == []
+    return Trained(run.losses, run.weights), run.manifest.training
 
 
 def run_oracle(example: Example, training: TrainingSpec) -> Trained:
     """The same in one plain torch process."""
     data = example.dataset()
     return oracle.train(example.build, data.train_inputs, data.train_targets, training)
+
+
+def worst_error(measured: Trained, expected: Trained) -> float:
+    """Largest relative error of a loss or of a weight tensor."""
+    pairs = zip(measured.losses, expected.losses, strict=True)
+    losses = max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+    return max(losses, oracle.relative_error(measured.weights, expected.weights))

@@ -1,0 +1,73 @@
+"""Parity where a boundary carries more than one float tensor, or a layer has something special about it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.fixtures.source import unusual
+from tests.gangs import FixtureRun
+from tests.parity import oracle
+from tests.parity.oracle import Trained
+from tests.parity.runs import ADAMW, SGD, worst_error
+
+BOUND = 1e-10
+
+
+def _train(root: Path, model: str, data: str, layers: list[int], replicas: list[int]) -> tuple[Trained, Trained]:
+    """(the plan's outcome, the oracle's): MSE, float64, batches of 16, 16 and 12 samples, micro-batches of 6."""
+    run = FixtureRun(
+        root,
+        model=f"unusual:{model}",
+        data=f"unusual:{data}",
+        loss="mse",
+        optimizer=ADAMW if model == "residual" else SGD,
+        layers=layers,
+        replicas=replicas,
+        global_batch_size=16,
+        micro_batch_size=6,
+        iterations=5,
+        seed=3,
+        dtype="float64",
+    ).train()
+    assert run.inbox_objects == []
+    expected = oracle.train(getattr(unusual, model), *getattr(unusual, data)()["train"], run.manifest.training)
+    return Trained(run.losses, run.weights), expected
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "layers", "replicas"),
+    [
+        ("residual", "numbers", [2, 2, 2, 2], [1, 2, 1, 1]),  # cuts inside the skip connection and the dictionary
+        ("residual", "numbers", [1, 1, 1, 3, 2], [2, 1, 3, 1, 1]),
+        ("recurrent", "sequences", [2, 2], [1, 2]),
+        ("recurrent", "sequences", [1, 1, 1, 1], [2, 1, 1, 1]),
+        ("frozen_start", "numbers", [2, 3], [2, 1]),
+        ("frozen_start", "numbers", [1, 2, 2], [1, 4, 1]),  # more replicas than micro-batches
+    ],
+)
+def test_float64_equals_plain_torch(
+    model: str, data: str, layers: list[int], replicas: list[int], tmp_path: Path
+) -> None:
+    assert worst_error(*_train(tmp_path, model, data, layers, replicas)) <= BOUND
+
+
+def test_batch_norm_sees_one_micro_batch_and_its_statistics_are_those_of_replica_0(tmp_path: Path) -> None:
+    alone, expected = _train(tmp_path / "alone", "normalised", "numbers", [2, 2], [1, 2])
+    assert worst_error(alone, expected) <= BOUND  # one replica has seen every micro-batch: the buffers agree, too
+
+    shared, _ = _train(tmp_path / "shared", "normalised", "numbers", [2, 2], [2, 1])
+    trained = {name for name, _ in unusual.normalised().named_parameters()}
+    for name in trained:
+        torch.testing.assert_close(shared.weights[name], expected.weights[name], rtol=BOUND, atol=BOUND)
+    # Micro-batches 0 and 2 of three (four batches), and 0 of two (one batch; the others have three).
+    assert int(expected.weights["1.num_batches_tracked"]) == 3 + 3 + 2 + 3 + 3
+    assert int(shared.weights["1.num_batches_tracked"]) == 2 + 2 + 1 + 2 + 2
+
+
+def test_exported_weights_load_into_the_plain_model(tmp_path: Path) -> None:
+    measured, _ = _train(tmp_path, "normalised", "numbers", [1, 2, 1], [1, 1, 1])
+    model = unusual.normalised().double()
+    missing = model.load_state_dict(measured.weights)
+    assert isinstance(model, nn.Sequential) and not missing.missing_keys
