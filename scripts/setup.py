@@ -25,6 +25,8 @@ LOG = os.path.join(STATE, "setup.log")
 STAMP = "funcpipe-setup-stamp"
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# Not sys.executable: with .venv activated, that one is about to be removed.
+BASE_PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 PIP_ENVIRONMENT = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_USER": "0"}
@@ -100,7 +102,7 @@ def make(what, folder, inputs, install):
 
 def digest_of(inputs, path):
     """What ``path`` is made from: files, interpreter, and place (virtual environments cannot be moved)."""
-    digest = hashlib.sha256(("%s %s %s" % (sys.version, os.path.realpath(sys.executable), path)).encode())
+    digest = hashlib.sha256(("%s %s %s" % (sys.version, BASE_PYTHON, path)).encode())
     for name in inputs:
         with open(os.path.join(ROOT, name), "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
@@ -115,7 +117,7 @@ def remove(path):
 
 
 def install_kit(path):
-    run([sys.executable, "-m", "venv", path])
+    run([BASE_PYTHON, "-m", "venv", path])
     python = os.path.join(path, "bin", "python")
     pip = [python, "-m", "pip", "install", "--quiet"]
     if sys.platform.startswith("linux"):
@@ -160,7 +162,7 @@ def check_no_cuda(python):
 
 
 def install_emulator(path):
-    run([sys.executable, "-m", "venv", path])
+    run([BASE_PYTHON, "-m", "venv", path])
     requirements = os.path.join(ROOT, "requirements-emulator.txt")
     run([os.path.join(path, "bin", "python"), "-m", "pip", "install", "--quiet", "-r", requirements])
 
