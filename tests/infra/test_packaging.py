@@ -116,7 +116,7 @@ def test_a_source_too_large_for_a_zip_is_refused(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A directory to install from, without network: it has the distribution "vocabulary" 1.0, and "grammar" it needs."""
+    """A folder to install from without network: it has the distribution "vocabulary", and "grammar" that it needs."""
     index = tmp_path / "index"
     index.mkdir()
     for name, needs in [("vocabulary", ["grammar"]), ("grammar", [])]:

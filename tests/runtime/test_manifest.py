@@ -1,4 +1,4 @@
-"""The manifest's rules: what is valid survives unchanged, what is not is refused with the key, the value and a next step."""
+"""The manifest's rules: what is valid survives unchanged; what is not is refused with key, value and next step."""
 
 import json
 from collections.abc import Callable
@@ -137,6 +137,7 @@ MALFORMED = [
     (put("training", "loss", value="not a loss"), "training.loss"),
     (put("training", "dtype", value="int8"), "training.dtype"),
     (put("training", "seed", value=-1), "training.seed"),
+    (put("evaluation", "metric", value="beauty"), "evaluation.metric.*beauty"),
     (put("schedule", value="zigzag"), "schedule.*zigzag"),
     (put("synchronisation", "algorithm", value="gossip"), "synchronisation.algorithm.*gossip"),
     (put("architecture", value="riscv"), "architecture.*riscv"),
@@ -178,8 +179,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 def test_the_checked_in_schema_is_current() -> None:
-    """If not: python -c "from runtime.manifest import json_schema; print(json_schema(), end='')" > manifest.schema.json"""
-    assert (ROOT / "manifest.schema.json").read_text() == json_schema()
+    make = "python -c \"from runtime.manifest import json_schema; print(json_schema(), end='')\" > manifest.schema.json"
+    assert (ROOT / "manifest.schema.json").read_text() == json_schema(), f"make it anew: {make}"
 
 
 def test_the_schema_names_every_key() -> None:
