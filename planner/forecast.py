@@ -5,9 +5,9 @@ from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts
 from planner.pricing import (
+    S3_USD_PER_GET,
     Bill,
     BillLine,
-    S3_USD_PER_GET,
     bill,
     lambda_compute,
     lambda_requests,

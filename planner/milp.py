@@ -10,9 +10,9 @@ window a ≤ T ≤ b the product is bounded from below by McCormick's two planes
 
     x·T ≥ a·x + x_min·(T - a),      x·T ≥ b·x - x_max·(b - T)
 
-which are exact at T = a and at T = b. So a MILP per window gives a lower bound and a plan s; the window is then split at
-T(s), where the bound becomes exact for s, until no window can hold anything better than the best plan met. Before each
-MILP the candidates that no better plan within the window can use are dropped (shortest paths).
+which are exact at T = a and at T = b. So a MILP per window gives a lower bound and a plan s; the window is then split
+at T(s), where the bound becomes exact for s, until no window can hold anything better than the best plan met. Before
+each MILP the candidates that no better plan within the window can use are dropped (shortest paths).
 """
 
 import heapq

@@ -119,8 +119,8 @@ def _refuse_layer(model: CostModel, limits: Limits, layer: int, degrees: Sequenc
     remedies.append("a smaller layer")
     raise UserInputError(
         f"layer {layer} ({model.profile.layers[layer].module}) fits no memory size: a stage of it alone needs "
-        f"{memory.needed_mb:,.0f} MB with {replicas} replica(s), head-room included, the largest of limits.memory_mb is "
-        f"{largest:,} MB: {memory.needed_mb - largest:,.0f} MB too much ({shown}). "
+        f"{memory.needed_mb:,.0f} MB with {replicas} replica(s), head-room included, the largest of limits.memory_mb "
+        f"is {largest:,} MB: {memory.needed_mb - largest:,.0f} MB too much ({shown}). "
         f"What would help: {'; '.join(remedies)}."
     )
 

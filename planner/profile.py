@@ -140,9 +140,10 @@ class _Measurement:
         with _blaming("the loss", (value, self._targets)):
             loss = self._loss(value, self._targets)
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+                is_tensor = isinstance(loss, torch.Tensor)
+                returned = f"tensor of shape {list(loss.shape)}" if is_tensor else type(loss).__name__
                 raise UserInputError(
-                    "the loss must be a scalar tensor that depends on the model's parameters (returned: "
-                    f"{f'tensor of shape {list(loss.shape)}' if isinstance(loss, torch.Tensor) else type(loss).__name__})"
+                    f"the loss must be a scalar tensor that depends on the model's parameters (returned: {returned})"
                 )
             return loss
 

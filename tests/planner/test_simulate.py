@@ -1,5 +1,6 @@
 """Expected timelines are drawn above the asserts; one character is one second."""
 
+import itertools
 import random
 
 import pytest
@@ -112,7 +113,7 @@ def test_no_lane_does_two_things_at_once_and_nothing_is_received_before_it_was_s
         architecture=Architecture.X86_64,
     )
     cuts = [0, *sorted(generator.sample([1, 2, 3], 2)), 4]
-    plan = [model.stage(a, b, 1769, generator.choice([1, 2, 3])) for a, b in zip(cuts, cuts[1:], strict=False)]
+    plan = [model.stage(a, b, 1769, generator.choice([1, 2, 3])) for a, b in itertools.pairwise(cuts)]
     found = replay(plan, 8, iterations=2)
     sent = {(e.stage, e.iteration, e.instruction): e.end_s for e in found.events}
     for event in found.events:
@@ -123,7 +124,7 @@ def test_no_lane_does_two_things_at_once_and_nothing_is_received_before_it_was_s
         for replica in range(costs.replicas):
             lane = [e for e in found.events if (e.stage, e.replica, e.lane) == (index, replica, Lane.COMPUTE)]
             lane.sort(key=lambda e: (e.start_s, e.end_s))
-            for a, b in zip(lane, lane[1:], strict=False):
+            for a, b in itertools.pairwise(lane):
                 assert b.start_s >= a.end_s - 1e-9
     # The closed form adds what the simulation overlaps; they must stay near each other.
     assert found.iteration_s == pytest.approx(model.iteration_s(plan), rel=0.5)
