@@ -53,7 +53,7 @@ class Example:
 DIGITS = Example(
     folder="digits",
     model="convolutional_network",
-    model_args={"width": 4, "dropout": 0.3},
+    model_args={"width": 4, "hidden": 12, "dropout": 0.3},
     data="digits",
     data_args={},
     global_batch_size=400,  # 1,437 samples: 400, 400, 400, 237

@@ -38,16 +38,16 @@ FLOAT32_ADAM_BOUND = 2e-3
 
 # layers of each stage, replicas of each stage, optimiser, iterations of a segment (None: one segment)
 PLANS: list[tuple[Example, list[int], list[int], dict[str, Any], int | None]] = [
-    (DIGITS, [11], [1], SGD, None),
-    (DIGITS, [11], [4], ADAM, 4),
-    (DIGITS, [6, 5], [1, 1], ADAMW, 4),
-    (DIGITS, [5, 6], [2, 3], SGD, 4),
-    (DIGITS, [4, 4, 3], [1, 2, 1], ADAM, None),
-    (DIGITS, [3, 4, 4], [3, 1, 2], ADAMW, 2),
-    (DIGITS, [3, 3, 3, 2], [1, 1, 1, 1], NESTEROV, None),
-    (DIGITS, [2, 3, 3, 3], [4, 3, 2, 1], AMSGRAD, 4),
-    (DIGITS, [3, 2, 2, 2, 2], [2, 2, 2, 2, 2], SGD, None),  # two of the stages have nothing to train
-    (DIGITS, [1, 2, 3, 3, 2], [1, 2, 3, 4, 1], ADAMW, None),
+    (DIGITS, [5], [1], SGD, None),
+    (DIGITS, [5], [4], ADAM, 4),
+    (DIGITS, [2, 3], [1, 1], ADAMW, 4),
+    (DIGITS, [3, 2], [2, 3], SGD, 4),
+    (DIGITS, [2, 2, 1], [1, 2, 1], ADAM, None),
+    (DIGITS, [1, 2, 2], [3, 1, 2], ADAMW, 2),
+    (DIGITS, [1, 1, 1, 2], [1, 1, 1, 1], NESTEROV, None),
+    (DIGITS, [2, 1, 1, 1], [4, 3, 2, 1], AMSGRAD, 4),
+    (DIGITS, [1, 1, 1, 1, 1], [2, 2, 2, 2, 2], SGD, None),
+    (DIGITS, [1, 1, 1, 1, 1], [1, 2, 3, 4, 1], ADAMW, None),
     (CHARGPT, [5], [3], ADAM, 4),
     (CHARGPT, [2, 3], [2, 1], ADAMW, None),
     (CHARGPT, [1, 3, 1], [1, 4, 2], SGD, None),
@@ -94,16 +94,14 @@ def test_float64_equals_plain_torch(
     ids=_name,
 )
 def test_float32_equals_plain_torch(example: Example, optimizer: dict[str, Any], bound: float, tmp_path: Path) -> None:
-    layers = [4, 4, 3] if example is DIGITS else [1, 3, 1]
-    measured, training = run_plan(example, plan(example, layers, [3, 2, 1], optimizer, dtype="float32"), tmp_path)
+    measured, training = run_plan(example, plan(example, [1, 3, 1], [3, 2, 1], optimizer, dtype="float32"), tmp_path)
     assert all(tensor.dtype == torch.float32 for tensor in measured.weights.values())
     assert worst_error(measured, run_oracle(example, training)) <= bound
 
 
 @pytest.mark.parametrize("example", [DIGITS, CHARGPT], ids=_name)
 def test_two_runs_of_one_plan_are_bit_equal(example: Example, tmp_path: Path) -> None:
-    layers = [4, 4, 3] if example is DIGITS else [2, 2, 1]
-    options = plan(example, layers, [2, 3, 2], ADAM, dtype="float32", segment_iterations=4)
+    options = plan(example, [2, 2, 1], [2, 3, 2], ADAM, dtype="float32", segment_iterations=4)
     first, second = (run_plan(example, options, tmp_path / name)[0] for name in ("first", "second"))
     assert first.losses == second.losses
     assert first.weights.keys() == second.weights.keys()
