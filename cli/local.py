@@ -10,7 +10,7 @@ from typing import Any
 
 from localaws import control
 from localaws.state import Emulator
-from localaws.variables import with_emulator
+from localaws.variables import UNSET, with_emulator
 from runtime.errors import FuncpipeError, UserInputError
 
 _NOT_RUNNING = "The local emulator is not running (project folder: {}). Start it with `funcpipe local up`."
@@ -71,8 +71,8 @@ def _described(emulator: Emulator) -> dict[str, Any]:
         "endpoint": emulator.endpoint,
         "pid": emulator.pid,
         "log": emulator.log,
-        "environment": control.environment(emulator),
-        "unset": list(control.UNSET),
+        "environment": emulator.environment,
+        "unset": list(UNSET),
     }
 
 
@@ -109,8 +109,8 @@ def _down(args: argparse.Namespace, screen: Any) -> int:
 
 def _env(args: argparse.Namespace, screen: Any) -> int:
     emulator = running_emulator(Path.cwd())
-    lines = [f"unset {' '.join(control.UNSET)}"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in control.environment(emulator).items()]
+    lines = [f"unset {' '.join(UNSET)}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in emulator.environment.items()]
     screen.result(_described(emulator), "\n".join(lines))
     return 0
 
@@ -120,7 +120,7 @@ def _exec(args: argparse.Namespace, screen: Any) -> int:
     if not command:
         raise UserInputError("No command given. Example: funcpipe local exec -- cdk list -c manifest=manifest.json")
     emulator = running_emulator(Path.cwd())
-    environment = with_emulator(os.environ, control.environment(emulator))
+    environment = with_emulator(os.environ, emulator.environment)
     tools = [str(Path(sys.executable).parent), str(control.HOME / "node_modules" / ".bin")]
     environment["PATH"] = os.pathsep.join([*tools, environment.get("PATH", os.defpath)])
     process = None

@@ -20,9 +20,7 @@ from pathlib import Path
 
 from localaws import processes
 from localaws.state import Emulator, StateFolder
-from localaws.variables import ACCOUNT, REGION, UNSET, aws_variables, with_emulator
-
-__all__ = ["HOME", "UNSET", "EmulatorError", "down", "environment", "state_folder", "status", "up"]
+from localaws.variables import ACCOUNT, REGION, with_emulator
 
 HOME = Path(__file__).resolve().parent.parent
 """The checkout: set-up made the emulator's environment and the CDK command there."""
@@ -40,11 +38,6 @@ class EmulatorError(Exception):
 
 def state_folder(project: Path) -> StateFolder:
     return StateFolder(project.resolve() / ".funcpipe" / "local")
-
-
-def environment(emulator: Emulator) -> dict[str, str]:
-    """Variables to set for AWS clients and the CDK command; those named in ``UNSET`` are to be removed."""
-    return aws_variables(emulator.endpoint, Path(emulator.folder) / "cdk")
 
 
 def status(project: Path) -> Emulator | None:
@@ -196,7 +189,7 @@ def _bootstrap(emulator: Emulator) -> None:
             done = subprocess.run(
                 [str(cdk), "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--ci", "--no-color"],
                 cwd=emulator.folder,
-                env=with_emulator(os.environ, environment(emulator)),
+                env=with_emulator(os.environ, emulator.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

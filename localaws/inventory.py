@@ -15,7 +15,7 @@ def inventory(stack: str, variables: Mapping[str, str]) -> dict[str, list[str]]:
 
     Args:
         stack: the stack's name.
-        variables: ``control.environment`` of the emulator; the process's own AWS settings are not looked at.
+        variables: ``Emulator.environment``; the process's own AWS settings are not looked at.
     """
     return {kind: sorted(name for name in names if stack.lower() in name.lower()) for kind, names in _names(variables)}
 

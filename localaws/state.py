@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from localaws import processes
+from localaws.variables import aws_variables
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Emulator:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for AWS clients and the CDK command; ``variables.with_emulator`` merges them into others."""
+        return aws_variables(self.endpoint, Path(self.folder) / "cdk")
 
     @property
     def alive(self) -> bool:

@@ -4,8 +4,8 @@
     .venv-emulator  the AWS emulator (its botocore is pinned by it)
     node_modules    the CDK command, and the SDK that CDK's own custom resources need
 
-Each is stamped with a digest of what it was made from, and made anew when that changes or when making it was
-interrupted. CUDA libraries are never downloaded: on Linux only a ``+cpu`` build of torch is taken.
+Each is stamped with a digest of what it was made from, and brought up to date when that changes, or made anew when
+making it was interrupted. CUDA libraries are never downloaded: on Linux only a ``+cpu`` build of torch is taken.
 
 Kept to syntax that an old Python can parse, so that it can say which Python is needed.
 """
@@ -80,33 +80,47 @@ def make(what, folder, inputs, install):
     """Makes ``folder`` by ``install(path)`` unless its stamp says that it was made from the same inputs."""
     path = os.path.join(ROOT, folder)
     stamp = os.path.join(path, STAMP)
-    digest = digest_of(inputs, path)
-    try:
-        with open(stamp) as file:
-            if file.read() == digest:
-                return
-    except OSError:
-        pass
+    # Virtual environments cannot be moved, nor used with another Python.
+    place = sha256(("%s %s %s" % (sys.version, BASE_PYTHON, path)).encode())
+    wanted = [place, digest_of(inputs)]
+    found = read_lines(stamp)
+    if found == wanted:
+        return
     started = time.monotonic()
     print("setup: %s ..." % what, end=" ", flush=True)
     try:
-        remove(path)
+        if found[:1] == [place] and not os.path.islink(path):
+            os.unlink(stamp)  # whole until now; if this is interrupted, it is made anew
+        else:
+            remove(path)
         install(path)
         with open(stamp, "w") as file:
-            file.write(digest)
+            file.write("\n".join(wanted))
     except BaseException:
         print("failed", flush=True)
         raise
     print("%.0f s" % (time.monotonic() - started), flush=True)
 
 
-def digest_of(inputs, path):
-    """What ``path`` is made from: files, interpreter, and place (virtual environments cannot be moved)."""
-    digest = hashlib.sha256(("%s %s %s" % (sys.version, BASE_PYTHON, path)).encode())
-    for name in inputs:
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_of(names):
+    """One digest of the contents of files of the project."""
+    digests = []
+    for name in names:
         with open(os.path.join(ROOT, name), "rb") as file:
-            digest.update(hashlib.sha256(file.read()).digest())
-    return digest.hexdigest()
+            digests.append(sha256(file.read()))
+    return sha256(" ".join(digests).encode())
+
+
+def read_lines(path):
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
 def remove(path):

@@ -89,7 +89,7 @@ def destroy(stack: str, failure: BaseException | None) -> None:
         emulator = control.status(ROOT)
         if emulator is None:
             raise StepFailed("the local AWS has died; see .funcpipe/local/emulator.log")
-        left = inventory(stack, control.environment(emulator))
+        left = inventory(stack, emulator.environment)
         for kind, names in left.items():
             print(f"  {kind:<16}{', '.join(names) or 'none'}")
         if any(left.values()):

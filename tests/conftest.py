@@ -45,5 +45,5 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
     """A local AWS of this test session alone, bootstrapped for the CDK command."""
     project = tmp_path_factory.mktemp("emulator")
     process, _ = control.up(project)
-    yield RunningEmulator(project, process, control.environment(process))
+    yield RunningEmulator(project, process, process.environment)
     control.down(project)

@@ -180,7 +180,7 @@ def test_variables_replace_the_users_own_aws_settings() -> None:
         "PATH": "/bin",
     }
     emulator = Emulator(1, "s", 4567, "/state", "/log")
-    merged = with_emulator(user, control.environment(emulator))
+    merged = with_emulator(user, emulator.environment)
     assert "mine" not in merged.values()
     assert merged["PATH"] == "/bin"
     assert merged["AWS_ENDPOINT_URL"] == merged["AWS_ENDPOINT_URL_S3"] == "http://127.0.0.1:4567"
