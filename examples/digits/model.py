@@ -31,7 +31,7 @@ class Classifier(nn.Sequential):
         super().__init__(nn.Dropout(dropout), nn.Linear(features, CLASSES))
 
 
-def convolutional_network(width: int = 24, hidden: int = 64, dropout: float = 0.4) -> nn.Sequential:
+def convolutional_network(width: int = 32, hidden: int = 64, dropout: float = 0.4) -> nn.Sequential:
     """Three convolutions, a hidden layer and a classifier.
 
     Args:
