@@ -109,7 +109,7 @@ def _run_command(arguments: Sequence[str], screen: Screen) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like a crash
+    except Exception as error:  # the last resort: a bug must not look like a crash
         place = _save_traceback()
         screen.fail(
             f"unexpected {type(error).__name__}: {error}\n"

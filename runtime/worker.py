@@ -254,8 +254,8 @@ class Worker:
             raise FuncpipeError(
                 f"segment {self._event.segment} does not fit into the function's life time: {remaining:.1f} s are left "
                 f"before iteration {iteration}, and one iteration and the checkpoint may need {needed:.1f} s "
-                f"(timeout_s: {self._manifest.segment.timeout_s}). Plan again with a smaller limits.max_segment_iterations "
-                f"(now {self._manifest.segment.iterations})."
+                f"(timeout_s: {self._manifest.segment.timeout_s}). Plan again with a smaller "
+                f"limits.max_segment_iterations (now {self._manifest.segment.iterations})."
             )
 
     def _report(self, done: int) -> None:

@@ -112,7 +112,6 @@ def manifest_document(
         },
         "package": {"source": source, "requirements": list(requirements)},
         "on_destroy": on_destroy,
-        "evaluation": {"metric": "accuracy"},
         "predicted": {
             "iteration_s": 1.0,
             "total_s": float(steps),

@@ -10,7 +10,7 @@ from runtime.store_directory import DirectoryStore
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, amsgrad=True),
-    "adamw": lambda p: torch.optim.AdamW(p),
+    "adamw": torch.optim.AdamW,
 }
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_noticed(tmp_path):
     body = bytearray(store.get(key))
     body[-1] ^= 1
     store.put(key, body)
-    with pytest.raises(CheckpointError, match="layer-00000.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"layer-00000\.safetensors is damaged"):
         load_layers(store, commit, model(), 0, None)
     store.delete(key)
     with pytest.raises(CheckpointError, match="is missing or damaged, though commit 1 lists it"):

@@ -56,7 +56,9 @@ def reduce_all(replicas, iterations=1):
     for iteration in range(iterations):
         made = [parameters(r) for r in range(replicas)]
         with ThreadPoolExecutor(replicas) as pool:
-            list(pool.map(lambda pair: pair[0](iteration, pair[1]), zip(workers, made, strict=True)))
+            done = [pool.submit(worker, iteration, mine) for worker, mine in zip(workers, made, strict=True)]
+            for future in done:
+                future.result()
         results.append(made)
     return hub, workers, results
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +25,7 @@ def stages(model, cuts):
             loss=cross_entropy if end == len(model) else None,
             is_first=begin == 0,
         )
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in pairwise(bounds)
     ]
 
 
