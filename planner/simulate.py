@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from planner.cost_model import StageCosts, Transfer
 from runtime.batches import replica_of
-from runtime.pacing import FIRST_PAUSE_S, IN_FLIGHT, LONGEST_PAUSE_S, PAUSE_GROWTH
+from runtime.pacing import FIRST_LOOK, FIRST_PAUSE_S, IN_FLIGHT, LONGEST_PAUSE_S, PAUSE_GROWTH
 from runtime.records import TimelineEvent
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op, ScheduleName
 
@@ -91,8 +91,11 @@ class Simulation:
     events: list[TimelineEvent]
 
 
-def polls(waited_s: float, latency_s: float) -> int:
-    """GETs that find nothing while an object is awaited for ``waited_s``, with the mailbox's pauses."""
+def polls(due_s: float, latency_s: float) -> int:
+    """GETs that find nothing for an object that comes ``due_s`` after its turn, as in the iteration before."""
+    if due_s <= FIRST_PAUSE_S:
+        return 1  # asked for before its turn
+    waited_s = (1 - FIRST_LOOK) * due_s
     pause, asked, count = FIRST_PAUSE_S, 0.0, 0
     while asked < waited_s:
         if pause >= LONGEST_PAUSE_S:
@@ -225,7 +228,7 @@ def _summarise(
                     waited = link_begin - begin
                 if instruction.op in _SENT_BY:
                     if iteration and waited > 0:
-                        empty[stage] += 1 + polls(begin + waited - max(begin, arrived), get_latency_s)
+                        empty[stage] += polls(begin + waited - max(begin, arrived), get_latency_s)
                     arrived = end
                 events.append(
                     TimelineEvent(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from runtime.codec import Bundle
-from runtime.mailbox import Cancelled, Mailbox, Received
+from runtime.mailbox import Cancelled, Mailbox, Received, Turn
 from runtime.pacing import IN_FLIGHT
 from runtime.records import TimelineEvent
 from runtime.schedule import Lane
@@ -80,6 +80,8 @@ class Lanes:
         self._pending: set[Future[object]] = set()
         self._arrived: threading.Event | None = None
         self._sync_arrived: threading.Event | None = None
+        self._expected_s: dict[str, float] = {}
+        """By instruction: how long its object of the iteration before was awaited."""
 
     @property
     def first_error(self) -> BaseException | None:
@@ -124,7 +126,7 @@ class Lanes:
         self._submit(self._uploads, upload)
 
     def _awaiting(
-        self, iteration: int, instruction: str, key: str, turn: threading.Event | None, arrived: threading.Event
+        self, iteration: int, instruction: str, key: str, turn: Turn, arrived: threading.Event
     ) -> Callable[[], Received]:
         def download() -> Received:
             start_s = time.time()
@@ -137,8 +139,16 @@ class Lanes:
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        turn, self._arrived = self._arrived, threading.Event()
-        return self._submit(self._prefetches, self._awaiting(iteration, instruction, key, turn, self._arrived))
+        turn = Turn(self._arrived, self._expected_s.get(instruction, 0.0))
+        self._arrived = threading.Event()
+        await_object = self._awaiting(iteration, instruction, key, turn, self._arrived)
+
+        def download() -> Received:
+            received = await_object()
+            self._expected_s[instruction] = received.due_s
+            return received
+
+        return self._submit(self._prefetches, download)
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle]) -> "Future[Received]":
         """Runs ``task``, which reads samples, on the download lane."""
@@ -147,7 +157,7 @@ class Lanes:
             start_s = time.time()
             bundle = task()
             self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s)
-            return Received(bundle, 0, 0.0)
+            return Received(bundle, 0, 0.0, 0.0)
 
         return self._submit(self._prefetches, download)
 
@@ -157,7 +167,7 @@ class Lanes:
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        turn, self._sync_arrived = self._sync_arrived, threading.Event()
+        turn, self._sync_arrived = Turn(self._sync_arrived), threading.Event()
         return self._submit(self._syncs, self._awaiting(iteration, "R", key, turn, self._sync_arrived))
 
     def discard(self, key: str) -> None:

@@ -320,7 +320,7 @@ class Worker:
     def _commit(self, iterations: range, own: WorkerSummary) -> None:
         digests = dict(own.checkpoint)
         for stage in range(1, len(self._manifest.stages)):
-            data, _ = self._mailbox.wait(self._invocation.artifacts, self.gang.summary(stage, 0))
+            data = self._mailbox.wait(self._invocation.artifacts, self.gang.summary(stage, 0)).data
             digests |= WorkerSummary.model_validate_json(data).checkpoint
         commit = Commit(
             number=self._event.segment + 1,

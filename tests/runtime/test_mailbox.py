@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from runtime.keys import GangKeys
-from runtime.mailbox import Cancelled, GangAborted, Mailbox, Stalled
+from runtime.mailbox import Cancelled, GangAborted, Mailbox, Stalled, Turn
 from runtime.records import Abort
 from runtime.store import KeyNotFound, Store
 from runtime.store_directory import DirectoryStore
@@ -38,10 +38,28 @@ class Late(Store):
 
 
 class Clock:
+    """Time that passes only in ``sleep`` and in the stores above."""
+
     now = 0.0
 
     def __call__(self):
         return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class At(Late):
+    """Has an object from a time on."""
+
+    def __init__(self, at, clock):
+        super().__init__(0, clock)
+        self.at = at
+
+    def get(self, key):
+        if self.clock.now < self.at:
+            raise KeyNotFound(key)
+        return b"here"
 
 
 @pytest.fixture
@@ -52,7 +70,7 @@ def clock():
 def mailbox(tmp_path, clock, **options):
     inbox = options.pop("inbox", None) or DirectoryStore(tmp_path / "inbox")
     arguments = {"stall_timeout_s": 60, "deadline": 1000, "artifacts": DirectoryStore(tmp_path / "artifacts")} | options
-    return Mailbox(stage=0, inboxes={0: inbox, 1: inbox}, gang=GANG, clock=clock, **arguments)
+    return Mailbox(stage=0, inboxes={0: inbox, 1: inbox}, gang=GANG, clock=clock, sleep=clock.sleep, **arguments)
 
 
 def test_an_object_is_received_and_left_until_discarded(tmp_path, clock):
@@ -68,9 +86,9 @@ def test_an_object_is_received_and_left_until_discarded(tmp_path, clock):
 
 def test_waiting_polls_the_key_until_it_is_there(tmp_path, clock):
     counter = TrafficCounter()
-    data, waited_s = mailbox(tmp_path, clock).wait(CountingStore(Late(3, clock), counter), "k")
-    assert data == b"here"
-    assert waited_s == pytest.approx(0.9)
+    awaited = mailbox(tmp_path, clock).wait(CountingStore(Late(3, clock), counter), "k")
+    assert awaited.data == b"here"
+    assert awaited.waited_s == pytest.approx(0.9, abs=0.02)
     assert counter.traffic.empty_gets == 3
 
 
@@ -111,17 +129,34 @@ def test_cancelling_ends_every_wait(tmp_path, clock):
 
 
 def test_before_its_turn_an_object_is_asked_for_only_once(tmp_path, clock):
-    counter, turn = TrafficCounter(), threading.Event()
+    counter, before = TrafficCounter(), threading.Event()
     store = CountingStore(Late(3, clock), counter)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(mailbox(tmp_path, clock).wait, store, "k", turn)
+        waiting = pool.submit(mailbox(tmp_path, clock).wait, store, "k", Turn(before))
         while counter.traffic.empty_gets == 0:
             assert not waiting.done()
         assert counter.traffic.empty_gets == 1
-        turn.set()
-        assert waiting.result()[0] == b"here"
+        before.set()
+        assert waiting.result().data == b"here"
     assert counter.traffic.empty_gets == 3
 
 
 def test_an_object_that_is_there_does_not_wait_for_its_turn(tmp_path, clock):
-    assert mailbox(tmp_path, clock).wait(Late(0, clock), "k", threading.Event())[0] == b"here"
+    assert mailbox(tmp_path, clock).wait(Late(0, clock), "k", Turn(threading.Event())).due_s == 0
+
+
+def test_an_object_that_was_late_is_first_asked_for_when_it_is_likely_to_be_there(tmp_path, clock):
+    counter = TrafficCounter()
+    store = CountingStore(At(10.0, clock), counter)
+    awaited = mailbox(tmp_path, clock).wait(store, "k", Turn(expected_s=12.0))
+    assert awaited.due_s == pytest.approx(10, abs=0.11)
+    assert counter.traffic.empty_gets < 15, "they begin at 80% of the last wait"
+
+
+def test_the_abort_marker_is_seen_while_nothing_is_asked_for(tmp_path, clock):
+    artifacts = DirectoryStore(tmp_path / "artifacts")
+    abort = Abort(reason="stopped", message="stopped by its owner", at=0.0)
+    artifacts.put(GANG.abort, abort.model_dump_json().encode())
+    with pytest.raises(GangAborted):
+        mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(expected_s=500.0))
+    assert clock.now < 3

@@ -30,7 +30,7 @@ class Hub:
         def wait():
             with self.changed:
                 assert self.changed.wait_for(lambda: key in self.objects, timeout=60)
-                return Received(decode(self.objects[key]), 0, 0.0)
+                return Received(decode(self.objects[key]), 0, 0.0, 0.0)
 
         return self.pool.submit(wait)
 
