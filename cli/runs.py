@@ -78,7 +78,7 @@ def opened_run(args: argparse.Namespace) -> "Iterator[tuple[RunEntry, Store]]":
     Raises:
         UserInputError: the run is not known here, ``--local`` does not fit it, or its store is gone.
     """
-    from runtime.store import open_store
+    from runtime.store_urls import open_store
 
     entry = registry().get(args.run)
     if args.local and not entry.embedded:

@@ -46,7 +46,7 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
     registry().check_unused(run)
     with aws_environment(args.local):
         from launch.staging import source_folder, stage_run
-        from runtime.store import open_store
+        from runtime.store_urls import open_store
 
         try:
             deployment = find_deployment(manifest, str(args.manifest), args.stack)

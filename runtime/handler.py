@@ -23,7 +23,8 @@ from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
 from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
-from runtime.store import KeyNotFound, Store, open_store
+from runtime.store import KeyNotFound, Store
+from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
 

@@ -1,4 +1,4 @@
-"""Object stores: the contract that workers rely on, and the choice of one by its URL.
+"""Object stores: the contract that workers rely on.
 
 An object appears whole or not at all, a GET after a completed PUT sees it, and PUT replaces. That is S3's promise,
 and every store here keeps it.
@@ -6,9 +6,6 @@ and every store here keeps it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
-
-from runtime.errors import UserInputError
 
 Body = bytes | bytearray | memoryview
 
@@ -36,21 +33,3 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
         """The keys that begin with ``prefix``, sorted. For people's tools; workers never wait by listing."""
-
-
-def open_store(url: str) -> Store:
-    """The store named by ``file:///absolute/folder`` or ``s3://bucket``.
-
-    Raises:
-        UserInputError: another scheme, or no folder or bucket named.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.path not in ("", "/"):
-        from runtime.store_directory import DirectoryStore
-
-        return DirectoryStore(unquote(parts.path))
-    if parts.scheme == "s3" and parts.netloc and parts.path in ("", "/"):
-        from runtime.store_s3 import S3Store
-
-        return S3Store(parts.netloc)
-    raise UserInputError(f"a store is file:///folder or s3://bucket (given: {url!r})")

@@ -41,7 +41,7 @@ def stopped_run(tmp_path, monkeypatch):
     )
     ended = ExecutionState("ABORTED", *(datetime.fromtimestamp(at, UTC) for at in (STARTED, STOPPED)), None, None)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("runtime.store.open_store", lambda url: store)
+    monkeypatch.setattr("runtime.store_urls.open_store", lambda url: store)
     monkeypatch.setattr(launch.deployment, "describe_execution", lambda arn: ended)
     monkeypatch.setattr(launch.deployment, "stage_functions", lambda stack: [])
 

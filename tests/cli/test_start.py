@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 import launch.deployment
 import launch.staging
-import runtime.store
+import runtime.store_urls
 from cli.main import main
 from runtime import keys
 from runtime.manifest import load_manifest
@@ -79,7 +79,9 @@ def aws(tmp_path, monkeypatch) -> Aws:
     path = write_training_project(tmp_path / "p", segment_iterations=2)
     account = Aws(load_manifest(path).sha256)
     monkeypatch.setattr(launch.deployment, "client", account.client)
-    monkeypatch.setattr(runtime.store, "open_store", lambda url: DirectoryStore(tmp_path / url.removeprefix("s3://")))
+    monkeypatch.setattr(
+        runtime.store_urls, "open_store", lambda url: DirectoryStore(tmp_path / url.removeprefix("s3://"))
+    )
     return account
 
 

@@ -2,8 +2,9 @@ import pytest
 
 from runtime.errors import UserInputError
 from runtime.records import Traffic
-from runtime.store import KeyNotFound, open_store
+from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
+from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from tests.store_contract import StoreContract
 
