@@ -86,7 +86,11 @@ class TrainingStack(Stack):
             self.stage_functions.append(stage_function)
 
         self.workflow = Workflow(
-            self, "Workflow", manifest=manifest, functions=[stage.function for stage in self.stage_functions]
+            self,
+            "Workflow",
+            manifest=manifest,
+            functions=[stage.function for stage in self.stage_functions],
+            artifacts=self.artifacts,
         )
         CfnOutput(self, "ArtifactBucket", value=self.artifacts.bucket_name, description="Data, checkpoints, weights")
         CfnOutput(self, "StateMachineArn", value=self.workflow.state_machine.state_machine_arn)

@@ -53,7 +53,8 @@ def _work(event: dict[str, Any], environment: dict[str, str], timeout_s: float, 
         os.dup2(file.fileno(), 2)
     # A terminal's Ctrl-C reaches every process; workers leave it to their owner, who tells them by the abort marker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from runtime.handler import WorkerFailed, handle
+    from runtime.errors import WorkerFailed
+    from runtime.handler import handle
 
     deadline = time.monotonic() + timeout_s
     name = f"local-{os.getpid()}"

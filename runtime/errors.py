@@ -1,4 +1,4 @@
-"""The two kinds of failure that a person is told about without a traceback."""
+"""Failures that a person is told about without a traceback, and the one that a worker ends with."""
 
 
 class FuncpipeError(Exception):
@@ -10,3 +10,10 @@ class FuncpipeError(Exception):
 
 class UserInputError(FuncpipeError):
     """The user's input (a file, an option, a name) cannot be used: exit status 2."""
+
+
+class WorkerFailed(Exception):
+    """A worker stopped before its segment's end and has left its records; the message is for the workflow's history.
+
+    The workflow knows it by its name: a function that ends in any other way has left no record.
+    """

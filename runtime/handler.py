@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from runtime import keys
-from runtime.errors import FuncpipeError, UserInputError
+from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
@@ -27,10 +27,6 @@ from runtime.store import KeyNotFound, Store
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
-
-
-class WorkerFailed(Exception):
-    """A worker stopped before its segment's end; the message is for the workflow's history."""
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -51,13 +47,14 @@ def handle(
 
     Raises:
         WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
+        FuncpipeError: the event is another stage's.
     """
     started_at = time.time()
     worker_event = WorkerEvent.model_validate(event)
     counter = TrafficCounter()
     artifacts, inboxes = _stores(environment, counter)
     if int(environment["FUNCPIPE_STAGE"]) != worker_event.stage:
-        raise WorkerFailed(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
+        raise FuncpipeError(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
     torch.set_num_threads(_threads(environment))
     worker: Worker | None = None
     try:

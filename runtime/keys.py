@@ -13,12 +13,15 @@ Artifact bucket:
     runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
     runs/RUN/segments/SEGMENT/ATTEMPT/checkpoint/layer-LAYER.safetensors
     runs/RUN/segments/SEGMENT/ATTEMPT/{progress,summary,failure,timeline}/STAGE-REPLICA.json
-    runs/RUN/segments/SEGMENT/ATTEMPT/abort.json
+    runs/RUN/aborts/SEGMENT-ATTEMPT.json                      the workflow writes it too, which cannot pad numbers
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+ABORT_FORMAT = "runs/{}/aborts/{}-{}.json"
+"""Of run, segment and attempt, as both ``str.format`` and Step Functions' States.Format fill it in."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class GangKeys:
 
     @property
     def abort(self) -> str:
-        return f"{self._artifacts}/abort.json"
+        return ABORT_FORMAT.format(self.run, self.segment, self.attempt)
 
     def progress(self, stage: int, replica: int) -> str:
         return f"{self._artifacts}/progress/{stage:03d}-{replica:04d}.json"
@@ -116,6 +119,19 @@ _GANG = re.compile(r"(\d{5})/(\d{3})/.+")
 def parse_gang(run: str, key: str) -> GangKeys | None:
     """The gang of ``run`` that the artifact ``key`` belongs to, or None when it belongs to none."""
     match = _GANG.fullmatch(key.removeprefix(segments_prefix(run)))
+    return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
+
+
+def aborts_prefix(run: str) -> str:
+    return f"{run_prefix(run)}aborts/"
+
+
+_ABORT = re.compile(r"(\d+)-(\d+)\.json")
+
+
+def parse_abort(run: str, key: str) -> GangKeys | None:
+    """The gang of ``run`` whose abort marker ``key`` is, or None when it is none."""
+    match = _ABORT.fullmatch(key.removeprefix(aborts_prefix(run)))
     return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
 
 
