@@ -37,6 +37,8 @@ PROGRESS_INTERVAL_S = 1.0
 """A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""
 CHECKPOINT_SHARE = 0.05
 """Part of the functions' timeout that is kept for the checkpoint, the summary and the commit."""
+LAST_WORDS_SHARE = 0.02
+"""Part of its life time before the end of which a waiting worker gives up, so that it can tell what it waited for."""
 LONGEST_ITERATIONS = 1.5
 """An iteration is begun only while this many of the longest one so far would fit."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, KiB on Linux
@@ -74,7 +76,7 @@ class Worker:
             artifacts=invocation.artifacts,
             gang=self.gang,
             stall_timeout_s=manifest.segment.stall_timeout_s,
-            deadline=time.monotonic() + invocation.remaining_s(),
+            deadline=time.monotonic() + (1 - LAST_WORDS_SHARE) * invocation.remaining_s(),
         )
         self._recorder = Recorder(event.stage, event.replica)
         self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
