@@ -33,6 +33,8 @@ CONTRACT = (
     "seeds",
     "pacing",
     "source",
+    "pacing",
+    "synchronisation",
     "store",
     "store_urls",
     "store_directory",
