@@ -40,7 +40,7 @@ def check_source(manifest: Manifest, source: Path) -> None:
 
 def write_code(folder: Path, source: Path) -> str:
     """Copies the runtime's modules and the user's source into ``folder``. Returns the SHA-256 of what was copied."""
-    _copy(RUNTIME, sorted(path.relative_to(RUNTIME) for path in RUNTIME.glob("*.py")), folder / "runtime")
+    _copy(RUNTIME, sorted(path.relative_to(RUNTIME) for path in RUNTIME.rglob("*.py")), folder / "runtime")
     _copy(source, source_files(source), folder / SOURCE_FOLDER)
     parts = [source_sha256(folder / "runtime"), source_sha256(folder / SOURCE_FOLDER)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

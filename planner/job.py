@@ -23,6 +23,7 @@ from runtime.limits import (
 )
 from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
 from runtime.spec import DataSpec, EvaluationSpec, LossName, Metric, ModelSpec, NonNegative, Strict, TrainingSpec
+from runtime.synchronisation import Algorithm
 
 MemoryMb = Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
 DEFAULT_MEMORY_MB = (1_024, 1_769, 3_538, 7_076, 10_240)
@@ -54,6 +55,7 @@ class Limits(Strict):
     memory_mb: Annotated[list[MemoryMb], Field(min_length=1, default_factory=lambda: list(DEFAULT_MEMORY_MB))]
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)] = 100
     max_segment_iterations: Annotated[int, Field(ge=1)] | None = None
+    synchronisation: Annotated[list[Algorithm], Field(min_length=1, default_factory=lambda: list(Algorithm))]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Limits":
@@ -73,6 +75,9 @@ class Limits(Strict):
             )
         if len(set(self.memory_mb)) != len(self.memory_mb):
             raise ValueError(f"memory_mb lists a size twice (memory_mb: {self.memory_mb})")
+        if len(set(self.synchronisation)) != len(self.synchronisation):
+            shown = [algorithm.value for algorithm in self.synchronisation]
+            raise ValueError(f"synchronisation lists an algorithm twice (synchronisation: {shown})")
         return self
 
 

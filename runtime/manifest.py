@@ -26,8 +26,9 @@ from runtime.limits import (
 )
 from runtime.schedule import ScheduleName
 from runtime.spec import DataSpec, EvaluationSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
+from runtime.synchronisation import Algorithm
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_STAGES = 64
 """A stage is 7 resources (function, invoke configuration, role, log group; inbox, its policy, its emptying on destroy)
 of CloudFormation's 500 per stack, of which 9 are shared."""
@@ -87,6 +88,13 @@ class StagePrediction(Strict):
     usd_per_iteration: NonNegative = Field(description="of all replicas of the stage")
 
 
+class StageSynchronisation(Strict):
+    """How the replicas of a stage sum their gradients; without effect where there is one."""
+
+    algorithm: Algorithm = Algorithm.PIPELINED
+    piece_bytes: Annotated[int, Field(ge=1024, description="at most, of piece_pipelined")] = 1 << 20
+
+
 class Stage(Strict):
     """Layers ``first_layer`` to ``end_layer - 1`` as one Lambda function, run as ``replicas`` workers."""
 
@@ -96,6 +104,7 @@ class Stage(Strict):
     memory_mb: Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
     ephemeral_storage_mb: Annotated[int, Field(ge=LAMBDA_MIN_TMP_MB, le=LAMBDA_MAX_TMP_MB)] = LAMBDA_MIN_TMP_MB
     replicas: Annotated[int, Field(ge=1, le=STATES_ARRAY_RANGE_ITEMS)]
+    synchronisation: StageSynchronisation = StageSynchronisation()
     predicted: StagePrediction
 
     @property
@@ -111,12 +120,6 @@ class Stage(Strict):
                 f"(layers {self.first_layer} to {self.end_layer - 1}, names: {len(self.modules)})"
             )
         return self
-
-
-class SynchronisationSettings(Strict):
-    """How replicas average gradients."""
-
-    algorithm: Literal["scatter_reduce"] = "scatter_reduce"
 
 
 class SegmentPlan(Strict):
@@ -149,7 +152,7 @@ class Hashes(Strict):
 class Manifest(Strict):
     """One plan. See the module docstring."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: JobName
     model: ModelSpec
     data: DataSpec
@@ -157,7 +160,6 @@ class Manifest(Strict):
     training: TrainingSpec
     iterations: Annotated[int, Field(ge=1, description="optimiser steps of the whole run")]
     schedule: ScheduleName
-    synchronisation: SynchronisationSettings
     platform: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="platform profile planned for")
     architecture: Architecture
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)]

@@ -26,7 +26,7 @@ from runtime.mailbox import Mailbox, Received
 from runtime.manifest import Manifest
 from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
-from runtime.scatter_reduce import ScatterReduce
+from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
@@ -136,7 +136,14 @@ class Worker:
             is_first=self._is_first,
         )
         self._trainable = [p for p in self._layers.parameters() if p.requires_grad]
-        self._reduce = ScatterReduce(self.lanes, self.gang, event.replica, stage.replicas)
+        self._reduce = GradientSum(
+            self.lanes,
+            self.gang,
+            settings=stage.synchronisation,
+            replica=event.replica,
+            replicas=stage.replicas,
+            parameters=self._trainable,
+        )
         self._readers: dict[str, ShardReader] = {}
         if fields := ["input"] * self._is_first + ["target"] * self._is_last:
             index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
@@ -186,7 +193,7 @@ class Worker:
                     self._send(iteration, instruction, self._event.stage - 1, self.gang.gradient)
                 case Op.REDUCE:
                     if self._trainable:
-                        self._reduce(iteration, self._trainable)
+                        self._reduce(iteration)
                 case Op.STEP:
                     with self._recorder.computing(iteration, str(instruction)):
                         self._step()
@@ -293,8 +300,8 @@ class Worker:
         for replica in range(1, self._stage.replicas):
             self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
         if self._stage.replicas > 1 and self._trainable and iterations:
-            for replica in range(self._stage.replicas):  # all replicas are done: nobody reads these any more
-                self._mailbox.discard(self.gang.merged(iterations[-1], replica))
+            for name in self._reduce.left_behind(iterations[-1]):  # all replicas are done: nobody reads these any more
+                self._mailbox.discard(name)
         summary = self._summarise(iterations, digests)
         if event.stage == 0:
             self._commit(iterations, summary)

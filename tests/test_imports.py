@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "launch": {"planner", "runtime"},
     "cli": {"launch", "planner", "runtime", "localaws"},
     "localaws": set(),
+    "bench": {"launch", "runtime"},
     "app": {"infra", "runtime"},
 }
 """Package (or module) -> packages of the project that it may import besides itself."""
@@ -33,6 +34,8 @@ CONTRACT = (
     "seeds",
     "pacing",
     "source",
+    "pacing",
+    "synchronisation",
     "store",
     "store_urls",
     "store_directory",

@@ -70,7 +70,9 @@ def test_a_zip_holds_the_runtime_and_the_source(tmp_path: Path) -> None:
         "source/package/words.txt",
     }
     shipped = {name for name in found if not name.startswith("source/")}
-    assert shipped == {f"runtime/{path.name}" for path in code_folder.RUNTIME.glob("*.py")}
+    assert shipped == {
+        path.relative_to(code_folder.RUNTIME.parent).as_posix() for path in code_folder.RUNTIME.rglob("*.py")
+    }
     assert {function["Code"]["S3Key"] for function in stack.functions} == {f"{code_of(stack).name[6:]}.zip"}
 
 

@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_never_a_candidate():
     made = problem([make_layer(parameter_mib=300) for _ in range(4)], Limits(memory_mb=[1024, 2048]))
     assert made.candidates
     for costs in made.candidates:
-        assert made.model.memory(costs.first, costs.end, costs.replicas).needed_mb <= costs.memory_mb
+        assert made.model.memory(costs.first, costs.end, costs.replicas, costs.algorithm).needed_mb <= costs.memory_mb
     assert not any((costs.first, costs.end) == (0, 4) for costs in made.candidates)
 
 
