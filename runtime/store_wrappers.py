@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runtime.records import Traffic
 from runtime.spec import NonNegative, Positive, Strict
-from runtime.store import Body, KeyNotFound, Store
+from runtime.store import Body, Data, KeyNotFound, Store
 
 
 class TrafficCounter:
@@ -39,7 +39,7 @@ class CountingStore(Store):
         self._counter.add(puts=1, bytes_up=len(body))
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Data:
         try:
             data = self._store.get(key)
         except KeyNotFound:
@@ -114,7 +114,7 @@ class ThrottledStore(Store):
         self._link.up.transfer(len(body))
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Data:
         self._link.request()
         data = self._store.get(key)
         self._link.down.transfer(len(data))
