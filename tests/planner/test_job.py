@@ -73,6 +73,12 @@ def test_metric_follows_the_loss_unless_given(tmp_path):
         (("lr = 0.1", "lr = -1"), ["lr", "-1"]),
         (("lr = 0.1", "lr = nan"), ["lr", "nan"]),
         (("[model]", "[limits]\nmemory_mb = [20000]\n[model]"), ["limits.memory_mb.0", "20000", "10240"]),
+        (
+            ("[model]", '[limits]\nsynchronisation = ["gossip"]\n[model]'),
+            ["limits.synchronisation.0", "gossip", "plain"],
+        ),
+        (("[model]", "[limits]\nsynchronisation = []\n[model]"), ["limits.synchronisation", "at least 1"]),
+        (("[model]", '[limits]\nsynchronisation = ["plain", "plain"]\n[model]'), ["twice", "['plain', 'plain']"]),
         (("[model]", "[limits]\nmin_stages = 3\nmax_stages = 2\n[model]"), ["min_stages: 3", "max_stages: 2"]),
         (("[model]", "[limits]\nmin_workers = 9\nmax_stages = 2\n[model]"), ["min_workers: 9", "max_replicas: 4"]),
         (("[model]", "[objective]\nusd_weight = 0\ntime_weight = 0\n[model]"), ["usd_weight", "both be 0"]),

@@ -28,7 +28,7 @@ class Hub:
         def put():
             with self.changed:
                 assert key not in self.objects, "a key is written once"
-                self.objects[key] = encode(bundle)
+                self.objects[key] = bytes(encode(bundle))  # readers must not share what they may write to
                 self.puts += 1
                 self.changed.notify_all()
 
