@@ -176,6 +176,10 @@ def load_job(path: Path) -> Job:
     except tomllib.TOMLDecodeError as error:
         raise UserInputError(f"{path}: not valid TOML: {error}.") from None
     try:
-        return Job.model_validate(document)
+        Job.model_validate(document)  # dates, which JSON has no word for, are refused here
+        # Strictly, so that true is no 1 and "8" no 8; as JSON, because enums are then strings and tuples lists.
+        return Job.model_validate_json(json.dumps(document, allow_nan=False), strict=True)
     except ValidationError as error:
         raise UserInputError(_explain(error, str(path))) from None
+    except ValueError:
+        raise UserInputError(f"{path}: model.args and data.args may not hold nan or inf: give a number.") from None

@@ -6,6 +6,7 @@ that CDK does not. The text is canonical: the same manifest is always the same b
 
 import hashlib
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,6 +41,10 @@ ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")]
 Requirement = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.+!_-]+)?$")
 ]
+
+
+_BRANCH = re.compile(r"(str-enum|constrained-str|function-)\W?.*")
+_OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 class Architecture(StrEnum):
@@ -225,11 +230,22 @@ class Manifest(Strict):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key at a place, without the names of the union's branches that pydantic tried there."""
+    parts = [str(part) for part in location]
+    named = [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if not _BRANCH.fullmatch(part) and not (before == "optimizer" and part in _OPTIMIZERS)
+    ]
+    return ".".join(named) or "(whole file)"
+
+
 def describe_errors(error: ValidationError, origin: str) -> str:
     """Pydantic's findings as lines 'origin: key: what is wrong (given: value)'."""
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+        key = _key(item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         given = item.get("input")
         shown = "" if isinstance(given, dict | list) or item["type"] == "missing" else f" (given: {given!r:.120})"

@@ -67,6 +67,10 @@ def test_metric_follows_the_loss_unless_given(tmp_path):
     [
         (("iterations = 3", "iterations = 3\nbatch = 4"), ["training.batch", "global_batch_size", "micro_batch_size"]),
         (("iterations = 3", ""), ["training", "epochs", "iterations"]),
+        (("iterations = 3", "iterations = true"), ["training.iterations", "valid integer", "True"]),
+        (("iterations = 3", 'iterations = "3"'), ["training.iterations", "valid integer", "'3'"]),
+        (("lr = 0.1", 'lr = "0.1"'), ["training.optimizer.lr", "valid number"]),
+        (('loss = "cross_entropy"', 'loss = "hinge"'), ["training.loss: ", "cross_entropy", "hinge"]),
         (("micro_batch_size = 4", "micro_batch_size = 16"), ["micro_batch_size: 16", "global_batch_size: 8"]),
         (('"model:build"', '"model.build"'), ["model.factory", "model.build"]),
         (('name = "sgd"', 'name = "lion"'), ["training.optimizer", "lion", "sgd", "adam"]),
