@@ -118,6 +118,11 @@ class Workflow(Construct):
             comment=f"FuncPipe training of {manifest.name}: {len(manifest.stages)} stages, {manifest.workers} workers",
             definition_body=sfn.DefinitionBody.from_chainable(self._definition(functions)),
             state_machine_type=sfn.StateMachineType.STANDARD,
+            # What a new plan changes most stands apart, so that `cdk diff` shows it and not the whole definition.
+            definition_substitutions={
+                "ManifestSha256": manifest.sha256,
+                **{f"Stage{index}": stage_label(index, stage) for index, stage in enumerate(manifest.stages)},
+            },
             timeout=Duration.seconds(timeout_s),
             # What CDK would add by itself also allows every version and alias of the functions.
             role=role.without_policy_updates(),
@@ -134,7 +139,7 @@ class Workflow(Construct):
                 "run.$": "$.run",
                 "segment": 0,
                 "attempt": 0,
-                "manifest_sha256": self._manifest.sha256,
+                "manifest_sha256": "${ManifestSha256}",
                 "replicas": {
                     f"stage{index}.$": f"States.ArrayRange(0, {stage.replicas - 1}, 1)"
                     for index, stage in enumerate(stages)
@@ -177,12 +182,13 @@ class Workflow(Construct):
             "replica.$": "$$.Map.Item.Value",
             "manifest_sha256.$": "$.manifest_sha256",
         }
-        label, items = stage_label(index, stage), f"$.replicas.stage{index}"
+        label, name, items = f"Stage {index}", f"${{Stage{index}}}", f"$.replicas.stage{index}"
         comment = ", ".join(stage.modules)
         if stage.replicas <= STATES_INLINE_MAP_CONCURRENCY:
             workers: sfn.Map | sfn.DistributedMap = sfn.Map(
                 self,
                 label,
+                state_name=name,
                 comment=comment,
                 items_path=items,
                 item_selector=event,
@@ -193,6 +199,7 @@ class Workflow(Construct):
             workers = sfn.DistributedMap(
                 self,
                 label,
+                state_name=name,
                 comment=comment,
                 items_path=items,
                 item_selector=event,

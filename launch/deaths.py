@@ -20,7 +20,8 @@ def explained(failure: Failure, manifest: Manifest, progress: Progress | None) -
 def _in_words(failure: Failure, manifest: Manifest) -> str:
     name, _, cause = failure.error.partition(": ")
     try:
-        said = f"{name}: {json.loads(cause)['errorMessage']}"
+        told = json.loads(cause)
+        said = f"{name}: {told['errorMessage'] if 'errorMessage' in told else told['message']}"
     except (ValueError, KeyError, TypeError):
         said = failure.error
     advice = _advice(said, manifest, failure.event.stage)

@@ -224,6 +224,24 @@ def test_names_are_unique_and_short(stack: Synthesised) -> None:
     assert max(map(len, found)) <= 80
 
 
+def test_a_stage_of_another_memory_leaves_the_definition_as_it_was(tmp_path) -> None:
+    """What a reviewer of `cdk diff` reads is the memory, the stage's label and the plan's hash."""
+    before, after = (synthesise(tmp_path / str(mb), memory_mb=[1024, mb]) for mb in (1024, 2048))
+    changed = {
+        (resource["Type"], name)
+        for key, resource in after.template["Resources"].items()
+        for name, value in resource["Properties"].items()
+        if value != before.template["Resources"][key]["Properties"][name]
+    }
+    assert changed == {
+        ("AWS::Lambda::Function", "MemorySize"),
+        ("AWS::StepFunctions::StateMachine", "DefinitionSubstitutions"),
+    }
+    (old,), (new,) = (s.resources("AWS::StepFunctions::StateMachine").values() for s in (before, after))
+    names = {k for k, v in new["DefinitionSubstitutions"].items() if v != old["DefinitionSubstitutions"][k]}
+    assert names == {"ManifestSha256", "Stage1"}
+
+
 def test_label_shows_layers_memory_and_replicas() -> None:
     manifest = make_manifest(layers=[3, 3], memory_mb=[1024, 2048], replicas=[1, 2])
     assert stage_label(1, manifest.stages[1]) == "Stage 1: layers 3-5, 2048 MB x 2"

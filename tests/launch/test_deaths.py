@@ -25,7 +25,8 @@ def death(error: str) -> Failure:
 )
 def test_a_cause_is_unpacked_and_advised_on(name: str, said: str, advice: str) -> None:
     manifest = make_manifest(memory_mb=1536)
-    failure = death(f"{name}: {json.dumps({'errorType': name, 'errorMessage': said})}")
+    told = {"message": said} if name.startswith("Lambda.") else {"errorType": name, "errorMessage": said}
+    failure = death(f"{name}: {json.dumps(told)}")
     found = explained(failure, manifest, None)
     first, second = found.error.split("\n")
     assert first == f"{name}: {said}"
