@@ -6,7 +6,6 @@ meets all of them; a repetition lasts from the common start to the end of the la
 """
 
 import itertools
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 
 from bench.report import Goal, Report
+from launch.worker_context import worker_context
 from runtime.keys import GangKeys
 from runtime.lanes import Lanes, Recorder
 from runtime.mailbox import Mailbox
@@ -141,8 +141,7 @@ def _turns(root: str, setting: Setting, replica: int, replicas: int, barrier: Ba
 
 def _measure(setting: Setting, replicas: int) -> list[Turn]:
     """All turns of a group of replicas."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.scatter_reduce"])
+    context = worker_context()
     barrier = context.Barrier(replicas)
     with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as root:
         processes, connections = [], []
