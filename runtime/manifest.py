@@ -29,7 +29,7 @@ from runtime.schedule import ScheduleName
 from runtime.spec import DataSpec, EvaluationSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
 from runtime.synchronisation import Algorithm
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 MAX_STAGES = 64
 """A stage is 7 resources (function, invoke configuration, role, log group; inbox, its policy, its emptying on destroy)
 of CloudFormation's 500 per stack, of which 9 are shared."""
@@ -157,7 +157,7 @@ class Hashes(Strict):
 class Manifest(Strict):
     """One plan. See the module docstring."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[1]
     name: JobName
     model: ModelSpec
     data: DataSpec

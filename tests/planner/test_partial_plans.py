@@ -18,7 +18,7 @@ def test_nothing_that_a_plan_within_the_limit_needs_is_dropped(seed, rivals):
     limits = random_limits(generator).model_copy(update={"memory_mb": [3538, 10240]})
     problem = build_problem(model, random_objective(generator), limits)
     candidates = set(problem.candidates)
-    values = sorted({value(problem, plan) for plan in every_plan(problem) if candidates.issuperset(plan)})
+    values = sorted(value(problem, plan) for plan in every_plan(problem) if candidates.issuperset(plan))
     if len(values) < 2:
         return
     limit = values[min(len(values) - 1, 5)]

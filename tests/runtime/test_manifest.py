@@ -94,7 +94,7 @@ def both(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
 
 
 MALFORMED = [
-    (put("schema_version", value=1), "schema_version is 1"),
+    (put("schema_version", value=2), "schema_version is 2"),
     (put("schema_version", value="1"), "schema_version is '1'"),
     (drop("schema_version"), "schema_version is None"),
     (put("surprise", value=1), "surprise"),
@@ -165,7 +165,7 @@ def test_malformed_manifests_are_refused(edit: Callable[[dict[str, Any]], None],
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "1", "[" * 100_000, b"\xff\xfe", '{"schema_version": 2, "schema_version": 2}']
+    "text", ["", "{", "[]", "null", "1", "[" * 100_000, b"\xff\xfe", '{"schema_version": 1, "schema_version": 1}']
 )
 def test_what_is_no_manifest_at_all_is_refused(text: str | bytes) -> None:
     with pytest.raises(UserInputError, match=r"^plan.json: "):
