@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.runs import add_local_option, add_run_argument, opened_run
+from cli.runs import add_local_option, add_run_argument, opened_run, source_of
 from cli.screen import Screen
 
 EXAMPLE = """\
@@ -36,8 +36,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def export(args: argparse.Namespace, screen: Screen) -> int:
     with opened_run(args) as (entry, store):
+        from cli.files import check_output
         from launch.export import export_weights
+        from launch.run_records import RunRecords
 
+        check_output(args.output, source_of(entry, RunRecords(store, entry.run).manifest))
         exported = export_weights(store, entry.run, args.output)
     screen.result(
         {"run": entry.run, **exported.to_dict()},

@@ -5,6 +5,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from runtime.errors import UserInputError
+from runtime.source import would_ship
+
+
+def check_output(path: Path, source: Path) -> None:
+    """Raises UserInputError when a file at ``path`` would ship with the model's code, and so make it other code."""
+    if would_ship(source, path):
+        raise UserInputError(
+            f"{path}: lies in the source folder {source}, where it would ship and change what the plan was made for. "
+            f"Name another place with -o, for example {source / 'build' / path.name}: build does not ship."
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -38,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def plan(args: argparse.Namespace, screen: "Screen") -> int:
-    from cli.files import write_text
+    from cli.files import check_output, write_text
     from cli.profile import measure
     from planner.job import load_job
     from planner.plan import make_plan
@@ -48,7 +48,7 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
     job = load_job(args.job)
     platform = find_platform(args.platform)
     output: Path = args.output or args.job.parent / "manifest.json"
-    job.source_folder(args.job)
+    check_output(output, job.source_folder(args.job))
     if args.profile is not None:
         profile = load_profile(args.profile)
     else:

@@ -34,10 +34,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def measure(job: "Job", job_path: Path, output: Path, screen: "Screen") -> "Profile":
     """Profiles the job and writes ``output``. What the user's factories print goes to stderr."""
-    from cli.files import write_text
+    from cli.files import check_output, write_text
     from planner.profile import profile_job
 
     source = job.source_folder(job_path)
+    check_output(output, source)
     screen.info(f"profiling {job.name}: each layer on {job.training.micro_batch_size} samples ...")
     with redirect_stdout(sys.stderr):
         measured = profile_job(job, source)

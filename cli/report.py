@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.runs import add_local_option, add_run_argument, ending_of, opened_run
+from cli.runs import add_local_option, add_run_argument, ending_of, opened_run, source_of
 from cli.screen import Screen
 from runtime.errors import FuncpipeError, UserInputError
 
@@ -39,6 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def report(args: argparse.Namespace, screen: Screen) -> int:
+    from cli.files import check_output
     from cli.report_view import report_tables
     from launch.following import concluded
     from launch.report import make_report
@@ -47,6 +48,8 @@ def report(args: argparse.Namespace, screen: Screen) -> int:
 
     with opened_run(args) as (entry, store):
         records = RunRecords(store, entry.run)
+        if args.output is not None:
+            check_output(args.output, source_of(entry, records.manifest))
         ending = ending_of(entry)
         status = StatusReader(records).read(time.time())
         if ending is not None:

@@ -4,6 +4,7 @@ import argparse
 import signal
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from cli.progress import ProgressView, describe_end, describe_saved
@@ -56,8 +57,12 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     runs = registry()
     runs.check_unused(name)
     root = args.store or project_folder() / ".funcpipe" / "store"
-    if root.exists() and not root.is_dir():
-        raise UserInputError(f"--store: {root} is no folder.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UserInputError(f"{root}: cannot be written: {error.strerror}. Name a folder with --store.") from None
     screen.info(f"{name}: preparing data and initial weights")
     try:
         from launch.local_gang import LocalGang

@@ -13,6 +13,7 @@ from runtime.errors import UserInputError
 if TYPE_CHECKING:
     from launch.following import Ending
     from launch.registry import Registry, RunEntry
+    from runtime.manifest import Manifest
     from runtime.store import Store
 
 
@@ -92,6 +93,11 @@ def opened_run(args: argparse.Namespace) -> "Iterator[tuple[RunEntry, Store]]":
         return
     with aws_environment(entry.embedded):
         yield entry, open_store(entry.artifacts_url)
+
+
+def source_of(entry: "RunEntry", manifest: "Manifest") -> Path:
+    """The folder of the model's code that the run was started from; it need not be there any more."""
+    return Path(entry.manifest_path).parent / manifest.package.source
 
 
 def ending_of(entry: "RunEntry") -> "Ending | None":

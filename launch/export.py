@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from runtime.checkpoint import last_commit, load_weights
@@ -40,10 +41,13 @@ def export_weights(store: Store, run: str, path: Path) -> Exported:
     temporary = path.with_name(f".{path.name}.incoming")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb"):  # says in Python's words what safetensors would say in Rust's
+            pass
         save_file(weights, temporary, metadata={"format": "pt", "run": run, "iteration": str(iteration)})
         os.replace(temporary, path)
         size = path.stat().st_size
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserInputError(f"{path}: {error.strerror or error}. Choose another file with --output.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserInputError(f"{path}: {reason}. Choose another file with --output.") from None
     return Exported(path, iteration, len(weights), sum(tensor.numel() for tensor in weights.values()), size)

@@ -1,6 +1,7 @@
 """The process server that workers are forked from: one per Python process, so its imports are set in one place."""
 
 import multiprocessing
+import signal
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
@@ -9,8 +10,16 @@ PRELOADED = ["runtime.handler", "runtime.store_directory", "torch._dynamo"]
 
 
 def worker_context() -> ForkServerContext:
-    """The context whose processes have torch from the start; its server begins to import when this is first called."""
+    """The context whose processes have torch from the start; its server begins to import when this is first called.
+
+    The server is deaf to the terminal's Ctrl-C from its first moment: by itself it ignores that only once its imports
+    are done, and until then would end with a traceback, and the run with it.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which the server inherits
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context

@@ -10,6 +10,19 @@ SKIPPED_SUFFIXES = (".pyc", ".toml", "manifest.json", "profile.json")
 """Compiled code, and what funcpipe itself reads and writes beside the model."""
 
 
+def _skips(name: str, is_folder: bool) -> bool:
+    return name.startswith(".") or (name in SKIPPED_FOLDERS if is_folder else name.endswith(SKIPPED_SUFFIXES))
+
+
+def would_ship(folder: Path, path: Path) -> bool:
+    """Whether a file at ``path``, which need not exist, is or would be one of ``source_files(folder)``."""
+    place, root = path.resolve(), folder.resolve()
+    if not place.is_relative_to(root) or place == root:
+        return False
+    *folders, name = place.relative_to(root).parts
+    return not _skips(name, False) and not any(_skips(part, True) for part in folders)
+
+
 def source_files(folder: Path) -> list[Path]:
     """The files that ship, relative to ``folder``, sorted; hidden ones and links do not.
 
@@ -22,12 +35,11 @@ def source_files(folder: Path) -> list[Path]:
     def walk(place: Path) -> list[Path]:
         found: list[Path] = []
         for entry in place.iterdir():
-            if entry.name.startswith(".") or entry.is_symlink():
+            if entry.is_symlink() or _skips(entry.name, entry.is_dir()):
                 continue
             if entry.is_dir():
-                if entry.name not in SKIPPED_FOLDERS:
-                    found += walk(entry)
-            elif not entry.name.endswith(SKIPPED_SUFFIXES):
+                found += walk(entry)
+            else:
                 found.append(entry.relative_to(folder))
         return found
 

@@ -56,3 +56,10 @@ def test_an_output_that_is_a_folder(job, capsys):
 def test_help_has_an_example(command, capsys):
     assert main([command, "--help"]) == 0
     assert "example:" in capsys.readouterr().out
+
+
+def test_a_manifest_among_the_shipped_files_is_refused(tmp_path, capsys):
+    assert main(["init", str(tmp_path)]) == 0
+    assert main(["plan", str(tmp_path / "job.toml"), "-o", str(tmp_path / "plan.json")]) == 2
+    assert main(["profile", str(tmp_path / "job.toml"), "-o", str(tmp_path / "figures.json")]) == 2
+    assert capsys.readouterr().err.count("would ship") == 2

@@ -179,7 +179,7 @@ def test_an_edited_manifest_exits_2(folder, capsys):
         (["--latency-ms", "-1"], "--latency-ms"),
         (["--latency-ms", "nan"], "--latency-ms"),
         (["--run", "Not An Id"], "run id 'Not An Id'"),
-        (["--store", "p/manifest.json"], "is no folder"),
+        (["--store", "p/manifest.json"], "cannot be written"),
     ],
 )
 def test_options_that_cannot_be_used_exit_2(folder, capsys, arguments, said):
@@ -218,3 +218,26 @@ def test_amounts_of_time_and_money_are_short():
         "0.012 USD",
         "12.35 USD",
     ]
+
+
+def test_what_is_written_must_not_change_the_model_s_code(folder, capsys):
+    write_training_project(folder / "p", epochs=1)
+    assert main(["run", "p/manifest.json", "--run", "first"]) == 0
+    capsys.readouterr()
+    for command in (["export", "first"], ["report", "first"]):
+        assert main([*command, "-o", "p/source/new.json"]) == 2
+        assert "would ship" in capsys.readouterr().err
+    assert main(["export", "first", "-o", "p/source/build/w.safetensors"]) == 0
+    assert main(["run", "p/manifest.json", "--run", "second"]) == 0
+
+
+def test_places_that_cannot_be_written_are_the_user_s_to_name(folder, capsys):
+    write_training_project(folder / "p", epochs=1)
+    (folder / "file").write_text("")
+    assert main(["run", "p/manifest.json", "--run", "first", "--store", "file/store"]) == 2
+    assert "Name a folder with --store" in capsys.readouterr().err
+    assert main(["run", "p/manifest.json", "--run", "first"]) == 0
+    capsys.readouterr()
+    for output in ("file/w.safetensors", "p"):
+        assert main(["export", "first", "-o", output]) == 2
+        assert "Choose another file with --output" in capsys.readouterr().err
