@@ -102,7 +102,10 @@ class Registry:
             return RunEntry.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             known = ", ".join(self.known()) or "none yet; `funcpipe run` or `funcpipe start` makes one"
-            raise UserInputError(f"no run {run!r} is known in {self.project} (known: {known}).") from None
+            raise UserInputError(
+                f"no run {run!r} is known in {self.project} (known: {known}). A run is known in the folder that it was "
+                "started in."
+            ) from None
         except ValidationError as error:
             raise FuncpipeError(f"{describe_errors(error, str(path))}\nThe file is damaged; delete it.") from None
 
