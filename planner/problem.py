@@ -104,8 +104,8 @@ def _undominated(options: list[StageCosts]) -> list[StageCosts]:
 
 
 def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
-    """Ways to sum gradients to try; one replica has nothing to sum."""
-    return limits.synchronisation if replicas > 1 else limits.synchronisation[:1]
+    """Ways to sum gradients to try; one replica has nothing to sum, and the manifest's default says nothing."""
+    return limits.synchronisation if replicas > 1 else [Algorithm.PIPELINED]
 
 
 def _least_memory(model: CostModel, limits: Limits, first: int, end: int, replicas: int) -> StageMemory:

@@ -101,8 +101,8 @@ class Exchange:
             case Algorithm.PIECE_PIPELINED:  # each way as bytes and as tensors; the pieces that wait for their sum
                 piece = -(-whole // (self.replicas * self.pieces))
                 return whole + (4 * IN_FLIGHT + self.replicas - 1) * piece
-            case Algorithm.ALL_TO_ALL:
-                return (2 + 2 * min(IN_FLIGHT, self.replicas - 1)) * whole
+            case Algorithm.ALL_TO_ALL:  # one's own twice, the others' until their turn to be added; bytes on their way
+                return (2 + self.replicas - 1 + min(IN_FLIGHT, self.replicas - 1)) * whole
 
 
 def piece_count(gradient_bytes: int, replicas: int, piece_bytes: int) -> int:

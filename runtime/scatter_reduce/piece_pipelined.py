@@ -13,13 +13,13 @@ from collections import deque
 
 import torch
 
-from runtime.scatter_reduce.reduction import Reduction, cut_pieces
+from runtime.scatter_reduce.reduction import Reduction, cut
 
 
 class PiecePipelined(Reduction):
     def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
         own, gang, count = self.replica, self.gang, range(self.pieces)
-        pieces = [list(cut_pieces(split, self.pieces)) for split in self.splits(flat)]
+        pieces = [cut(split, self.pieces) for split in self.splits(flat)]
         mask = f"{present:x}"
         # All is requested at once; the lanes take it up in this order. A piece of another's split is overwritten by its
         # sum only after that was formed, so after this replica's own piece has left.

@@ -1,7 +1,7 @@
 """What all algorithms have in common: who turns to whom, the order of additions, and what is left to delete."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -67,7 +67,7 @@ class Reduction(ABC):
 
     def splits(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Views of the parts of ``flat``, by owner."""
-        return _cut(flat, self.replicas)
+        return cut(flat, self.replicas)
 
     def receive_from(self, iteration: int, names: Iterable[tuple[int, str]]) -> Awaited:
         """Requests one object of each sender."""
@@ -101,11 +101,7 @@ class Reduction(ABC):
         self._published = self.published(iteration, self.replica)
 
 
-def _cut(flat: torch.Tensor, parts: int) -> list[torch.Tensor]:
+def cut(flat: torch.Tensor, parts: int) -> list[torch.Tensor]:
+    """Views of ``parts`` consecutive parts, as even as can be."""
     bounds = [len(flat) * index // parts for index in range(parts + 1)]
     return [flat[begin:end] for begin, end in pairwise(bounds)]
-
-
-def cut_pieces(split: torch.Tensor, pieces: int) -> Iterator[torch.Tensor]:
-    """Views of the pieces of a split."""
-    yield from _cut(split, pieces)

@@ -11,6 +11,7 @@ from planner.platforms import PLATFORMS
 from planner.problem import Problem, build_problem, replica_choices
 from runtime.errors import UserInputError
 from runtime.manifest import Architecture
+from runtime.synchronisation import Algorithm
 from tests.planner.profiles import (
     make_layer,
     make_profile,
@@ -40,7 +41,7 @@ def every_plan(problem: Problem):
             model.stage(first, end, memory_mb, degree, algorithm)
             for memory_mb in limits.memory_mb
             for degree in degrees
-            for algorithm in (limits.synchronisation if degree > 1 else limits.synchronisation[:1])
+            for algorithm in (limits.synchronisation if degree > 1 else [Algorithm.PIPELINED])
             if model.memory(first, end, degree, algorithm).needed_mb <= memory_mb
         ]
     for cuts in range(model.layer_count):
