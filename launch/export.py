@@ -47,7 +47,8 @@ def export_weights(store: Store, run: str, path: Path) -> Exported:
         os.replace(temporary, path)
         size = path.stat().st_size
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise UserInputError(f"{path}: {reason}. Choose another file with --output.") from None
     return Exported(path, iteration, len(weights), sum(tensor.numel() for tensor in weights.values()), size)

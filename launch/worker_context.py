@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = ["runtime.handler", "runtime.store_directory", "torch._dynamo"]
@@ -17,6 +17,7 @@ def worker_context() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # before the signal is blocked, because starting it unblocks it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which the server inherits
     try:
         forkserver.ensure_running()
