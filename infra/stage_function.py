@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from aws_cdk import Duration, Size
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.log_group import FunctionLogGroup
@@ -41,11 +42,12 @@ class StageFunction(Construct):
         code: StageCode,
         architecture: Architecture,
         timeout_s: int,
+        log_retention: logs.RetentionDays,
         environment: Mapping[str, str],
         access: Sequence[iam.PolicyStatement],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = FunctionLogGroup(self, "Logs")
+        self.log_group = FunctionLogGroup(self, "Logs", retention=log_retention)
         # Inline, since a policy of its own per stage would count against CloudFormation's 500 resources.
         self.role = iam.Role(
             self,
