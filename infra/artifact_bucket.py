@@ -3,6 +3,7 @@
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from infra.acknowledgements import acknowledge_artifacts
 from infra.private_bucket import PrivateBucket
 
 
@@ -13,3 +14,4 @@ class ArtifactBucket(PrivateBucket):
         self, scope: Construct, construct_id: str, *, delete_with_stack: bool, encryption_key: kms.IKey | None = None
     ) -> None:
         super().__init__(scope, construct_id, delete_with_stack=delete_with_stack, encryption_key=encryption_key)
+        acknowledge_artifacts(self)

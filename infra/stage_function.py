@@ -8,6 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.acknowledgements import acknowledge_zip_function
 from infra.log_group import FunctionLogGroup
 from infra.packaging import StageCode
 from runtime.manifest import Architecture, Stage
@@ -77,3 +78,5 @@ class StageFunction(Construct):
             log_group=self.log_group,
             environment=dict(environment),
         )
+        if code.runtime.name != lambda_.Runtime.FROM_IMAGE.name:
+            acknowledge_zip_function(self.function)

@@ -5,6 +5,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.acknowledgements import acknowledge_inbox
 from infra.private_bucket import PrivateBucket
 
 
@@ -19,3 +20,4 @@ class SyncBucket(PrivateBucket):
             encryption_key=encryption_key,
             lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(1))],
         )
+        acknowledge_inbox(self)

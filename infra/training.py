@@ -10,6 +10,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra import acknowledgements
 from infra.access import neighbours, starter_statements, worker_statements
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
@@ -117,6 +118,9 @@ class FuncPipeTraining(Construct):
                     artifacts=self.artifacts,
                 ),
             )
+            acknowledgements.acknowledge_stage_role(
+                stage_function.role, inboxes=[self.inboxes[other] for other in near], artifacts=self.artifacts
+            )
             # Deleted before the buckets are emptied, so that no worker can refill them.
             stage_function.function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in near))
             self.stage_functions.append(stage_function)
@@ -124,6 +128,7 @@ class FuncPipeTraining(Construct):
         self.workflow = Workflow(
             self, "Workflow", manifest=manifest, functions=[stage.function for stage in self.stage_functions]
         )
+        acknowledgements.acknowledge_workflow(self.workflow)
 
     def grant_start(self, identity: iam.IGrantable) -> iam.Grant:
         """Allows ``identity`` all that the ``funcpipe`` command does with a run: start, watch, stop, report, export.
