@@ -96,6 +96,23 @@ def starter_statements(
     ]
 
 
+def tracing_statement() -> iam.PolicyStatement:
+    """Leave to send traces, for functions and state machines.
+
+    X-Ray has no resource types, so AWS requires "*".
+    (docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html, read 2026-11-22)
+    """
+    return iam.PolicyStatement(
+        actions=[
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+            "xray:PutTelemetryRecords",
+            "xray:PutTraceSegments",
+        ],
+        resources=["*"],
+    )
+
+
 def _statements(table: Iterable[Access], buckets: Mapping[Place, Sequence[s3.IBucket]]) -> list[iam.PolicyStatement]:
     statements = []
     for access in table:

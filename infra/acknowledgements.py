@@ -35,9 +35,13 @@ EXECUTION_LOG = (
     "Step Functions keeps an execution's whole history for 90 days. Its log delivery to CloudWatch would need "
     "permissions on all resources (docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html, read 2026-11-22)."
 )
+NO_TRACING = (
+    "X-Ray is off unless asked for, FuncPipeTraining(tracing=True): its actions have no resource types, so they need "
+    "leave on all resources."
+)
 TRACING = (
-    "Off unless asked for, since X-Ray's actions have no resource types, so they need leave on all resources "
-    "(docs.aws.amazon.com/service-authorization, AWS X-Ray, read 2026-11-22)."
+    "X-Ray was asked for, and its actions have no resource types, so AWS requires leave on all resources "
+    "(docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html, read 2026-11-22)."
 )
 NOT_RENDERED = (
     "CDK makes this policy for a Distributed Map, but it is attached to no role and not in the template: "
@@ -58,12 +62,16 @@ def acknowledge_artifacts(artifacts: s3.Bucket) -> None:
     acknowledge(artifacts, "S1", ARTIFACT_LOGS)
 
 
-def acknowledge_stage_role(role: IConstruct, *, inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket) -> None:
+def acknowledge_stage_role(
+    role: IConstruct, *, inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket, tracing: bool
+) -> None:
     """``inboxes``: those that the role's stage reads or writes."""
     for inbox in inboxes:
         acknowledge(role, _on(role, inbox.arn_for_objects("*")), INBOX_OBJECTS)
     acknowledge(role, _on(role, artifacts.arn_for_objects("data/*")), DATA_OBJECTS)
     acknowledge(role, _on(role, artifacts.arn_for_objects("runs/*")), RUN_OBJECTS)
+    if tracing:
+        acknowledge(role, _on(role, "*"), TRACING)
 
 
 def acknowledge_zip_function(function: IConstruct) -> None:
@@ -74,7 +82,11 @@ def acknowledge_workflow(workflow: IConstruct) -> None:
     """The state machine, and the policies of its Distributed Maps if there are any."""
     machine = workflow.node.find_child("StateMachine")
     acknowledge(machine, "SF1", EXECUTION_LOG)
-    acknowledge(machine, "SF2", TRACING)
+    traced = workflow.node.try_find_child("Tracing")
+    if traced is None:
+        acknowledge(machine, "SF2", NO_TRACING)
+    else:
+        acknowledge(traced, _on(traced, "*"), TRACING)
     generated = machine.node.try_find_child("DistributedMapPolicy")
     granted = workflow.node.try_find_child("DistributedMap")
     for policy, reason in ((generated, NOT_RENDERED), (granted, EXECUTIONS)):

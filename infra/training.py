@@ -19,6 +19,7 @@ from infra.packaging import Packaging, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
 from infra.workflow import Workflow
+from runtime.log import LogLevel
 from runtime.manifest import Manifest, OnDestroy
 
 JOB_TAG = "funcpipe:job"
@@ -40,6 +41,8 @@ class FuncPipeTraining(Construct):
         log_retention: of the functions' log groups, which are deleted with the stack in any case.
         removal_policy: of the construct's own artifact bucket, DESTROY or RETAIN; by default what the manifest's
             ``on_destroy`` says.
+        log_level: of the workers' own log lines; DEBUG has one per iteration.
+        tracing: executions and workers are traced by X-Ray, which needs the one permission on all resources.
         tags: in addition to ``funcpipe:job``, on everything that can have tags.
 
     Attributes:
@@ -65,6 +68,8 @@ class FuncPipeTraining(Construct):
         permissions_boundary: iam.IManagedPolicy | None = None,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         removal_policy: RemovalPolicy | None = None,
+        log_level: LogLevel = LogLevel.INFO,
+        tracing: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -107,6 +112,7 @@ class FuncPipeTraining(Construct):
                 environment={
                     "FUNCPIPE_STAGE": str(index),
                     "FUNCPIPE_SOURCE": SOURCE_FOLDER,
+                    "FUNCPIPE_LOG_LEVEL": log_level.value,
                     "FUNCPIPE_ARTIFACTS_URL": f"s3://{self.artifacts.bucket_name}",
                     "FUNCPIPE_INBOX_URLS": Stack.of(self).to_json_string(
                         {str(other): f"s3://{self.inboxes[other].bucket_name}" for other in sorted(near)}
@@ -117,16 +123,24 @@ class FuncPipeTraining(Construct):
                     neighbour_inboxes=[self.inboxes[other] for other in near[1:]],
                     artifacts=self.artifacts,
                 ),
+                tracing=tracing,
             )
             acknowledgements.acknowledge_stage_role(
-                stage_function.role, inboxes=[self.inboxes[other] for other in near], artifacts=self.artifacts
+                stage_function.role,
+                inboxes=[self.inboxes[other] for other in near],
+                artifacts=self.artifacts,
+                tracing=tracing,
             )
             # Deleted before the buckets are emptied, so that no worker can refill them.
             stage_function.function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in near))
             self.stage_functions.append(stage_function)
 
         self.workflow = Workflow(
-            self, "Workflow", manifest=manifest, functions=[stage.function for stage in self.stage_functions]
+            self,
+            "Workflow",
+            manifest=manifest,
+            functions=[stage.function for stage in self.stage_functions],
+            tracing=tracing,
         )
         acknowledgements.acknowledge_workflow(self.workflow)
 

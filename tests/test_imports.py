@@ -31,6 +31,7 @@ CONTRACT = (
     "batches",
     "schedule",
     "source",
+    "log",
     "store",
     "store_directory",
     "store_s3",

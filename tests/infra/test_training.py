@@ -14,6 +14,7 @@ from cfnlint.config import ManualArgs
 
 from infra.packaging import Packaging
 from infra.training import FuncPipeTraining
+from runtime.log import LogLevel
 from runtime.manifest import Manifest
 from tests.infra.synthesis import Synthesised, listed, synthesise_app, synthesise_training, text, walk
 
@@ -245,3 +246,31 @@ def test_the_artifacts_go_with_the_stack_only_when_asked(tmp_path: Path) -> None
         policies = [r.get("DeletionPolicy") for r in stack.template["Resources"].values()]
         assert policies.count("Retain") == kept
         assert len(stack.resources("Custom::S3AutoDeleteObjects")) == 2 - kept
+
+
+def test_tracing_is_off_unless_asked_for(with_everything: Synthesised) -> None:
+    assert "xray" not in with_everything.text
+    assert all("TracingConfig" not in properties for properties in workers(with_everything).values())
+
+
+def test_tracing_grants_its_own_actions_on_all_resources_and_nothing_else(tmp_path: Path) -> None:
+    stack = synthesise_training(tmp_path, plan={"stages": 2, "replicas": [1, 41]}, tracing=True)
+    (machine,) = stack.resources("AWS::StepFunctions::StateMachine").values()
+    assert machine["TracingConfiguration"] == {"Enabled": True}
+    roles = [machine["RoleArn"]["Fn::GetAtt"][0]]
+    for properties in workers(stack).values():
+        assert properties["TracingConfig"] == {"Mode": "Active"}
+        roles.append(properties["Role"]["Fn::GetAtt"][0])
+    for role in roles:
+        (everywhere,) = [s for s in stack.statements(role) if "*" in map(text, listed(s["Resource"]))]
+        assert all(action.startswith("xray:") for action in everywhere["Action"])
+        assert stack.allows(role, "xray:PutTraceSegments", "*")
+    plain = synthesise_training(tmp_path, plan={"stages": 2, "replicas": [1, 41]})
+    assert len(stack.template["Resources"]) == len(plain.template["Resources"]) + 1, "one policy, not one per stage"
+
+
+def test_the_log_level_reaches_the_workers(tmp_path: Path) -> None:
+    for level in LogLevel:
+        stack = synthesise_training(tmp_path, plan={"stages": 2}, log_level=level)
+        for properties in workers(stack).values():
+            assert stack.environment(properties)["FUNCPIPE_LOG_LEVEL"] == level.value
