@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra import acknowledgements
@@ -15,6 +16,7 @@ from infra.access import neighbours, starter_statements, worker_statements
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
+from infra.monitoring import Monitoring
 from infra.packaging import Packaging, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
@@ -42,12 +44,15 @@ class FuncPipeTraining(Construct):
         removal_policy: of the construct's own artifact bucket, DESTROY or RETAIN; by default what the manifest's
             ``on_destroy`` says.
         log_level: of the workers' own log lines; DEBUG has one per iteration.
+        monitoring: a dashboard, alarms and the workers' own metrics; infra/monitoring.py says what they cost.
+        alarm_topic: is told of alarms; implies ``monitoring``.
         tracing: executions and workers are traced by X-Ray, which needs the one permission on all resources.
         tags: in addition to ``funcpipe:job``, on everything that can have tags.
 
     Attributes:
         artifacts: the artifact bucket.
         inboxes, stage_functions: one per stage, in order.
+        monitoring: None unless asked for.
         workflow: its ``state_machine`` runs the training; input of an execution: {"run": RUN}.
 
     Raises:
@@ -69,6 +74,8 @@ class FuncPipeTraining(Construct):
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         removal_policy: RemovalPolicy | None = None,
         log_level: LogLevel = LogLevel.INFO,
+        monitoring: bool = False,
+        alarm_topic: sns.ITopic | None = None,
         tracing: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -79,6 +86,9 @@ class FuncPipeTraining(Construct):
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(permissions_boundary)
 
+        monitored = monitoring or alarm_topic is not None
+        # Names are generated, so what tells this training's metrics from others' is its place in the app.
+        name = f"{Stack.of(self).stack_name}/{self.node.path.removeprefix(f'{Stack.of(self).node.path}/')}"
         code = stage_code(self, manifest=manifest, source=source, packaging=packaging)
         delete_artifacts = (
             manifest.on_destroy is OnDestroy.DELETE
@@ -113,6 +123,7 @@ class FuncPipeTraining(Construct):
                     "FUNCPIPE_STAGE": str(index),
                     "FUNCPIPE_SOURCE": SOURCE_FOLDER,
                     "FUNCPIPE_LOG_LEVEL": log_level.value,
+                    **({"FUNCPIPE_METRICS": name} if monitored else {}),
                     "FUNCPIPE_ARTIFACTS_URL": f"s3://{self.artifacts.bucket_name}",
                     "FUNCPIPE_INBOX_URLS": Stack.of(self).to_json_string(
                         {str(other): f"s3://{self.inboxes[other].bucket_name}" for other in sorted(near)}
@@ -143,6 +154,18 @@ class FuncPipeTraining(Construct):
             tracing=tracing,
         )
         acknowledgements.acknowledge_workflow(self.workflow)
+        self.monitoring = (
+            Monitoring(
+                self,
+                "Monitoring",
+                training=name,
+                functions=[stage.function for stage in self.stage_functions],
+                state_machine=self.workflow.state_machine,
+                topic=alarm_topic,
+            )
+            if monitored
+            else None
+        )
 
     def grant_start(self, identity: iam.IGrantable) -> iam.Grant:
         """Allows ``identity`` all that the ``funcpipe`` command does with a run: start, watch, stop, report, export.

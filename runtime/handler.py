@@ -3,7 +3,8 @@
 Environment: FUNCPIPE_STAGE, FUNCPIPE_ARTIFACTS_URL, FUNCPIPE_INBOX_URLS (JSON object: stage number to store URL, of the
 stage itself and its neighbours), FUNCPIPE_SOURCE (folder of the user's modules, relative to the code's root);
 optional: FUNCPIPE_THREADS, FUNCPIPE_LINK (JSON of ``store_wrappers.LinkSpec``: slow the stores down to a given link),
-FUNCPIPE_LOG_LEVEL (a ``log.LogLevel``; INFO if absent; on Lambda only).
+FUNCPIPE_LOG_LEVEL (a ``log.LogLevel``; INFO if absent), FUNCPIPE_METRICS (name of this deployment:
+metrics are written to the log); both in ``handler`` only.
 """
 
 import hashlib
@@ -25,11 +26,12 @@ from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.log import LogLevel, worker_log
 from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
+from runtime.metrics import IterationDone, MetricLines
 from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
 from runtime.store import KeyNotFound, Store
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
-from runtime.worker import Invocation, IterationDone, Worker
+from runtime.worker import Invocation, Worker
 
 
 class WorkerFailed(Exception):
@@ -47,13 +49,22 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """AWS Lambda's entry: runs one worker for one segment, logs how it went, returns a small account of it."""
     log = worker_log(event, LogLevel(os.environ.get("FUNCPIPE_LOG_LEVEL", LogLevel.INFO)))
     log.info("worker started", facts={"request_id": context.aws_request_id})
+    metrics: MetricLines | None = None
+
+    def observe(done: IterationDone) -> None:
+        log.debug("iteration done", facts=asdict(done))
+        if metrics is not None:
+            metrics.add(done)
+
     try:
+        if (training := os.environ.get("FUNCPIPE_METRICS")) is not None:
+            metrics = MetricLines(training, WorkerEvent.model_validate(event), lambda line: print(line, flush=True))
         summary = handle(
             event,
             os.environ,
             request_id=context.aws_request_id,
             remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
-            observe=lambda done: log.debug("iteration done", facts=asdict(done)),
+            observe=observe,
         )
     except Exception as error:
         failure = error.failure if isinstance(error, WorkerFailed) else None
@@ -62,6 +73,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         )
         log.error("worker failed", facts=facts or {"error": f"{type(error).__name__}: {error}"})
         raise
+    finally:
+        if metrics is not None:
+            metrics.flush()
     log.info("worker finished", facts=_account(summary))
     return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
 

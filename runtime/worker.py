@@ -24,6 +24,7 @@ from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_opti
 from runtime.lanes import Lanes, Recorder
 from runtime.mailbox import Mailbox, Received
 from runtime.manifest import Manifest
+from runtime.metrics import IterationDone
 from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
 from runtime.scatter_reduce import ScatterReduce
@@ -55,20 +56,8 @@ class Invocation:
     request_id: str
     started_at: float
     remaining_s: Callable[[], float]
-    observe: "Callable[[IterationDone], None]" = lambda done: None
+    observe: Callable[[IterationDone], None] = lambda done: None
     """Called after each iteration, on the computing thread."""
-
-
-@dataclass(frozen=True)
-class IterationDone:
-    """One iteration as a worker saw it."""
-
-    iteration: int
-    seconds: float
-    loss: float | None
-    """On the last stage: the replica's share of the loss, times the replicas, so that their mean is the loss."""
-    segment_share: float
-    """Part of the segment's iterations that are done, above 0 and up to 1."""
 
 
 class Worker:

@@ -32,6 +32,7 @@ CONTRACT = (
     "schedule",
     "source",
     "log",
+    "metrics",
     "store",
     "store_directory",
     "store_s3",

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[Packaging, dict[str, Any], Callable[[cdk.Stack], dict[str
     "many replicas": (Packaging.ZIP, {"replicas": [200, 41]}, lambda stack: {}),
     "image": (Packaging.IMAGE, {"stages": 2}, lambda stack: {}),
     "own key": (Packaging.ZIP, {"stages": 2}, own_key),
-    "tracing": (Packaging.ZIP, {"stages": 2}, lambda stack: {"tracing": True}),
+    "tracing and monitoring": (Packaging.ZIP, {"stages": 2}, lambda stack: {"tracing": True, "monitoring": True}),
     "existing bucket": (Packaging.IMAGE, {"stages": 2}, existing_bucket),
 }
 

@@ -90,3 +90,14 @@ def test_an_event_for_another_stage_is_logged_too(tmp_path: Path) -> None:
     assert status == 1
     _, failed = map(json.loads, lines)
     assert failed["error"] == "WorkerFailed: this is the function of stage 1, not 0"
+
+
+def test_metrics_are_in_the_log_when_asked_for_and_up_to_a_failure(tmp_path: Path) -> None:
+    for name, model_args, status, iterations in [("well", {}, 0, 3), ("failing", {"raise_at": 5}, 1, 1)]:
+        run = FixtureRun(tmp_path / name, **plan(**model_args))
+        ended, lines = invoke(run, FUNCPIPE_METRICS="stack/Training")
+        assert ended == status
+        (metrics,) = [line for line in map(json.loads, lines) if "_aws" in line]
+        assert metrics["Training"] == "stack/Training"
+        assert len(metrics["IterationSeconds"]) == len(metrics["Loss"]) == iterations
+        assert metrics["SegmentProgress"][-1] == pytest.approx(100 * iterations / 3)
