@@ -7,7 +7,10 @@ import re
 import sys
 from pathlib import Path
 
-import aws_cdk as cdk
+try:
+    import aws_cdk as cdk
+except ModuleNotFoundError:
+    sys.exit(f"{sys.executable} has no aws-cdk-lib. Activate this project's environment: `. .venv/bin/activate`.")
 
 from infra.packaging import Packaging
 from infra.training_stack import TrainingStack

@@ -80,6 +80,7 @@ def _lanes(explanation: "Explanation") -> "Table":
         table.add_column(heading)
     for heading in ("memory MB", "replicas", "download", "compute", "upload", "synchronise"):
         table.add_column(heading, justify="right")
+    table.add_column("summed by")
     table.add_column("binding")
     for stage in explanation.stages:
         table.add_row(
@@ -88,6 +89,7 @@ def _lanes(explanation: "Explanation") -> "Table":
             f"{stage.memory_mb:,}",
             str(stage.replicas),
             *(f"{seconds:.3g}" for seconds in stage.lanes_s.values()),
+            stage.algorithm.replace("_", "-"),
             stage.binding,
         )
     return table

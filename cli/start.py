@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def start(args: argparse.Namespace, screen: Screen) -> int:
-    from launch.deployment import find_deployment
+    from launch.deployment import check_idle, find_deployment
     from launch.registry import RunEntry, check_run_id, default_run_id
     from runtime.manifest import load_manifest
 
@@ -49,7 +49,8 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
         from runtime.store_urls import open_store
 
         try:
-            deployment = find_deployment(manifest, str(args.manifest), args.stack)
+            deployment = find_deployment(manifest, str(args.manifest), args.stack, embedded=args.local)
+            check_idle(deployment)
             source = source_folder(manifest, args.manifest)
             store = open_store(deployment.artifacts_url)
             entry = RunEntry(

@@ -86,7 +86,7 @@ def starter_statements(
     """``STARTER_ACCESS`` as policy statements, and what else the ``funcpipe`` command asks of AWS for a run."""
     return [
         *_statements(STARTER_ACCESS, {Place.ARTIFACTS: [artifacts]}),
-        iam.PolicyStatement(actions=["states:StartExecution"], resources=[state_machine_arn]),
+        iam.PolicyStatement(actions=["states:StartExecution", "states:ListExecutions"], resources=[state_machine_arn]),
         iam.PolicyStatement(actions=["states:DescribeExecution", "states:StopExecution"], resources=[executions_arn]),
         iam.PolicyStatement(
             actions=["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], resources=[stack_arn]
@@ -127,7 +127,10 @@ def _statements(table: Iterable[Access], buckets: Mapping[Place, Sequence[s3.IBu
         ]
         if resources:
             statements.append(iam.PolicyStatement(actions=list(access.actions), resources=resources))
-    keys = {bucket.encryption_key.key_arn for group in buckets.values() for bucket in group if bucket.encryption_key}
-    if keys:
-        statements.append(iam.PolicyStatement(actions=list(_KEY_ACTIONS), resources=sorted(keys)))
-    return statements
+    return [*statements, *key_statements(bucket for group in buckets.values() for bucket in group)]
+
+
+def key_statements(buckets: Iterable[s3.IBucket]) -> list[iam.PolicyStatement]:
+    """The use of the keys that the buckets' objects are encrypted with; nothing for SSE-S3."""
+    keys = sorted({bucket.encryption_key.key_arn for bucket in buckets if bucket.encryption_key})
+    return [iam.PolicyStatement(actions=list(_KEY_ACTIONS), resources=keys)] if keys else []

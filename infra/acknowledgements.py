@@ -12,6 +12,8 @@ from aws_cdk import Acknowledgment, Stack, Validations
 from aws_cdk import aws_s3 as s3
 from constructs import IConstruct
 
+from runtime import keys
+
 INBOX_LOGS = (
     "An inbox holds objects of one run for seconds, which only the functions of this stack can reach; a log line for "
     "each request would be one more object to store and to delete."
@@ -26,6 +28,7 @@ INBOX_OBJECTS = (
 )
 DATA_OBJECTS = "Names of data shards contain the data's digest, which another plan for this stack changes."
 RUN_OBJECTS = "A run's name is chosen when it is started, after the deployment."
+ABORTS = "A run's name, segment and attempt, of which an abort marker's name is made, are known when a worker dies."
 EXECUTIONS = "Names of executions and of a Distributed Map's child executions are given when they start."
 ZIP_RUNTIME = (
     "Zip packaging is for the embedded AWS, which runs functions on the project's own Python, of which 3.11 is the "
@@ -78,9 +81,10 @@ def acknowledge_zip_function(function: IConstruct) -> None:
     acknowledge(function, "L1", ZIP_RUNTIME)
 
 
-def acknowledge_workflow(workflow: IConstruct) -> None:
+def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket) -> None:
     """The state machine, and the policies of its Distributed Maps if there are any."""
-    machine = workflow.node.find_child("StateMachine")
+    role, machine = workflow.node.find_child("Role"), workflow.node.find_child("StateMachine")
+    acknowledge(role, _on(role, artifacts.arn_for_objects(keys.ABORT_FORMAT.format("*", "*", "*"))), ABORTS)
     acknowledge(machine, "SF1", EXECUTION_LOG)
     traced = workflow.node.try_find_child("Tracing")
     if traced is None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.limits import LAMBDA_CODE_BYTES
-from runtime.manifest import Manifest
 from runtime.source import source_files, source_sha256
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
@@ -24,23 +23,9 @@ SOURCE_FOLDER = "source"
 """Name of the user's source in the folder: the workers' FUNCPIPE_SOURCE."""
 
 
-def check_source(manifest: Manifest, source: Path) -> None:
-    """Refuses a source folder that is not the one planned for.
-
-    Raises:
-        UserInputError: the folder is missing, or its files have changed since the plan was made.
-    """
-    found = source_sha256(source)
-    if found != manifest.hashes.source:
-        raise UserInputError(
-            f"{source}: the source has changed since the plan was made (sha256 now: {found}, "
-            f"in the manifest: {manifest.hashes.source}). Plan again with `funcpipe plan`."
-        )
-
-
 def write_code(folder: Path, source: Path) -> str:
     """Copies the runtime's modules and the user's source into ``folder``. Returns the SHA-256 of what was copied."""
-    _copy(RUNTIME, sorted(path.relative_to(RUNTIME) for path in RUNTIME.glob("*.py")), folder / "runtime")
+    _copy(RUNTIME, sorted(path.relative_to(RUNTIME) for path in RUNTIME.rglob("*.py")), folder / "runtime")
     _copy(source, source_files(source), folder / SOURCE_FOLDER)
     parts = [source_sha256(folder / "runtime"), source_sha256(folder / SOURCE_FOLDER)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

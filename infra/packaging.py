@@ -12,8 +12,9 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.code_folder import RUNTIME_REQUIREMENTS, check_size, check_source, install_requirements, write_code
+from infra.code_folder import RUNTIME_REQUIREMENTS, check_size, install_requirements, write_code
 from runtime.manifest import Architecture, Manifest
+from runtime.source import check_source
 
 HANDLER = "runtime.handler.handler"
 _DOCKERFILE = Path(__file__).resolve().parent / "image" / "Dockerfile"
@@ -51,7 +52,7 @@ def stage_code(scope: Construct, *, manifest: Manifest, source: Path, packaging:
         UserInputError: ``source`` is missing or not the one planned for, or too large for a zip.
         FuncpipeError: the requirements could not be installed (zip only).
     """
-    check_source(manifest, source)
+    check_source(source, manifest.hashes.source)
     # CDK copies an asset when its construct is made, so the folder need not live longer.
     with TemporaryDirectory(prefix="funcpipe-") as temporary:
         make = _zip if packaging is Packaging.ZIP else _image

@@ -151,9 +151,10 @@ class FuncPipeTraining(Construct):
             "Workflow",
             manifest=manifest,
             functions=[stage.function for stage in self.stage_functions],
+            artifacts=self.artifacts,
             tracing=tracing,
         )
-        acknowledgements.acknowledge_workflow(self.workflow)
+        acknowledgements.acknowledge_workflow(self.workflow, artifacts=self.artifacts)
         self.monitoring = (
             Monitoring(
                 self,

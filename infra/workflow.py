@@ -3,15 +3,21 @@
     Prepare ─► More segments? ─► Segment: all workers at once ─────────────────────────────────► Next segment ─┐
                     ▲   │          ├ Stage 0: layers 0-2, 1024 MB x 2 ─ Map ─ worker, worker         │         │
                     │   │          └ Stage 1: layers 3-5, 2048 MB x 1 ─ Map ─ worker                 │         │
-                    │   ▼                            │ a worker failed                               │         │
-                    │  Run complete                  └─► Run failed                                  │         │
+                    │   │                            │ a worker failed                               │         │
+                    │   ▼                            ▼ (if it died: marker that stops its gang)      │         │
+                    │  Run complete                     Run failed                                   │         │
                     └────────────────────────────────────────────────────────────────────────────────┴─────────┘
 Input of an execution: {"run": RUN}. Failure has one place: the Catch of the segment.
 
-Nothing is retried here: a gang whose worker has failed cannot go on with a new one, so what may be repeated is a whole
-segment from the last checkpoint. Workers' results are discarded, as they report to the artifact bucket, which keeps
-the state's data far below 256 KiB. The execution's history (kept for 90 days) is its log: a log group would need
-permissions on all resources.
+A worker that raises leaves its own records and marker. One that dies (killed, out of memory or time) cannot, so the
+workflow writes the gang's abort marker for it: the others then stop within seconds, even where Parallel's end leaves
+their functions running.
+
+No worker is started twice: a gang whose worker has failed cannot go on with a new one, so what may be repeated is a
+whole segment from the last checkpoint. Only a start that Lambda throttles is tried again, for half a minute: the
+concurrency of the gang before is released a moment after its end. Workers' results are discarded, as they report to
+the artifact bucket, which keeps the state's data far below 256 KiB. The execution's history (kept for 90 days) is its
+log: a log group would need permissions on all resources.
 """
 
 from collections.abc import Sequence
@@ -19,13 +25,15 @@ from collections.abc import Sequence
 from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from infra.access import tracing_statement
+from infra.access import key_statements, tracing_statement
+from runtime import keys
 from runtime import manifest as plan
-from runtime.errors import UserInputError
+from runtime.errors import UserInputError, WorkerFailed
 from runtime.limits import (
     STATES_EXECUTION_S,
     STATES_HISTORY_EVENTS,
@@ -35,6 +43,8 @@ from runtime.limits import (
 
 _SEGMENT_SLACK_S = 60
 """For starting the gang's functions and Step Functions' own work, per segment."""
+_THROTTLED_TRIES = 5
+"""After 1, 2, 4, 8 and 16 s: less than the workers that have started wait for the missing one."""
 
 
 def stage_label(index: int, stage: plan.Stage) -> str:
@@ -57,10 +67,11 @@ def history_events(manifest: plan.Manifest) -> int:
 
 
 class Workflow(Construct):
-    """The state machine, with leave to invoke exactly the functions of the stages.
+    """The state machine, with leave to invoke exactly the functions of the stages and to write abort markers.
 
     Args:
         functions: of the manifest's stages, in order.
+        artifacts: the bucket of the runs' records.
         tracing: executions are traced by X-Ray.
 
     Raises:
@@ -74,12 +85,13 @@ class Workflow(Construct):
         *,
         manifest: plan.Manifest,
         functions: Sequence[lambda_.IFunction],
+        artifacts: s3.IBucket,
         tracing: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
         timeout_s = (manifest.segments + 1) * (manifest.segment.timeout_s + _SEGMENT_SLACK_S)
         _check_limits(manifest, timeout_s)
-        self._manifest = manifest
+        self._manifest, self._artifacts = manifest, artifacts
         role = iam.Role(
             self,
             "Role",
@@ -92,7 +104,16 @@ class Workflow(Construct):
                             resources=[function.function_arn for function in functions],
                         )
                     ]
-                )
+                ),
+                "AbortGangs": iam.PolicyDocument(
+                    statements=[
+                        iam.PolicyStatement(
+                            actions=["s3:PutObject"],
+                            resources=[artifacts.arn_for_objects(keys.ABORT_FORMAT.format("*", "*", "*"))],
+                        ),
+                        *key_statements([artifacts]),
+                    ]
+                ),
             },
         )
         self.state_machine = sfn.StateMachine(
@@ -101,6 +122,11 @@ class Workflow(Construct):
             comment=f"FuncPipe training of {manifest.name}: {len(manifest.stages)} stages, {manifest.workers} workers",
             definition_body=sfn.DefinitionBody.from_chainable(self._definition(functions)),
             state_machine_type=sfn.StateMachineType.STANDARD,
+            # What a new plan changes most stands apart, so that `cdk diff` shows it and not the whole definition.
+            definition_substitutions={
+                "ManifestSha256": manifest.sha256,
+                **{f"Stage{index}": stage_label(index, stage) for index, stage in enumerate(manifest.stages)},
+            },
             timeout=Duration.seconds(timeout_s),
             # What CDK would add by itself also allows every version and alias of the functions.
             role=role.without_policy_updates(),
@@ -120,7 +146,7 @@ class Workflow(Construct):
                 "run.$": "$.run",
                 "segment": 0,
                 "attempt": 0,
-                "manifest_sha256": self._manifest.sha256,
+                "manifest_sha256": "${ManifestSha256}",
                 "replicas": {
                     f"stage{index}.$": f"States.ArrayRange(0, {stage.replicas - 1}, 1)"
                     for index, stage in enumerate(stages)
@@ -163,12 +189,13 @@ class Workflow(Construct):
             "replica.$": "$$.Map.Item.Value",
             "manifest_sha256.$": "$.manifest_sha256",
         }
-        label, items = stage_label(index, stage), f"$.replicas.stage{index}"
+        label, name, items = f"Stage {index}", f"${{Stage{index}}}", f"$.replicas.stage{index}"
         comment = ", ".join(stage.modules)
         if stage.replicas <= STATES_INLINE_MAP_CONCURRENCY:
             workers: sfn.Map | sfn.DistributedMap = sfn.Map(
                 self,
                 label,
+                state_name=name,
                 comment=comment,
                 items_path=items,
                 item_selector=event,
@@ -179,6 +206,7 @@ class Workflow(Construct):
             workers = sfn.DistributedMap(
                 self,
                 label,
+                state_name=name,
                 comment=comment,
                 items_path=items,
                 item_selector=event,
@@ -186,14 +214,67 @@ class Workflow(Construct):
                 map_execution_type=sfn.StateMachineType.STANDARD,
                 result_path=sfn.JsonPath.DISCARD,
             )
-        return workers.item_processor(
-            tasks.LambdaInvoke(
-                self,
-                f"Worker of stage {index}",
-                lambda_function=function,
-                retry_on_service_exceptions=False,
-                output_path=sfn.JsonPath.DISCARD,
-            )
+        return workers.item_processor(self._worker(index, function))
+
+    def _worker(self, index: int, function: lambda_.IFunction) -> sfn.IChainable:
+        """Invokes the function; its state's input is the worker's event."""
+        worker = tasks.LambdaInvoke(
+            self,
+            f"Worker of stage {index}",
+            lambda_function=function,
+            retry_on_service_exceptions=False,
+            output_path=sfn.JsonPath.DISCARD,
+        )
+        worker.add_retry(
+            errors=["Lambda.TooManyRequestsException"],
+            interval=Duration.seconds(1),
+            backoff_rate=2,
+            max_attempts=_THROTTLED_TRIES,
+        )
+        failed = sfn.Fail(self, f"Stage {index} failed", error_path="$.failure.Error", cause_path="$.failure.Cause")
+        abort = self._abort(index)
+        abort.next(failed)
+        # The worker's own failure stands, whether or not its peers could be told.
+        abort.add_catch(failed, errors=[sfn.Errors.ALL], result_path="$.abort")
+        worker.add_catch(failed, errors=[WorkerFailed.__name__], result_path="$.failure")
+        worker.add_catch(abort, errors=[sfn.Errors.ALL], result_path="$.failure")
+        return worker
+
+    def _abort(self, index: int) -> tasks.CallAwsService:
+        """Writes the gang's abort marker, a ``runtime.records.Abort``, for a worker that has left none.
+
+        It may replace another worker's marker, which says as well that the gang must stop. Body is JSON, not text,
+        since Step Functions would write text with quotation marks around it.
+        """
+        who = "stage {}, replica {}, segment {}, attempt {}"
+        where = "$.stage, $.replica, $.segment, $.attempt"
+        event = ("run", "segment", "attempt", "stage", "replica", "manifest_sha256")
+        failure = {
+            "event": {f"{field}.$": f"$.{field}" for field in event},
+            "kind": "died",
+            "error.$": "States.Format('{}: {}', $.failure.Error, $.failure.Cause)",
+            "at.$": "$$.State.EnteredTime",
+        }
+        marker = {
+            "reason": "failure",
+            "message.$": f"States.Format('{who}: {{}}: {{}}', {where}, $.failure.Error, $.failure.Cause)",
+            "failure": failure,
+            "at.$": "$$.State.EnteredTime",
+        }
+        return tasks.CallAwsService(
+            self,
+            f"Worker of stage {index} died",
+            comment="Make its gang stop",
+            service="s3",
+            action="putObject",
+            parameters={
+                "Bucket": self._artifacts.bucket_name,
+                "Key.$": f"States.Format('{keys.ABORT_FORMAT}', $.run, $.segment, $.attempt)",
+                "Body": marker,
+                "ContentType": "application/json",
+            },
+            iam_resources=[self._artifacts.arn_for_objects("*")],
+            result_path=sfn.JsonPath.DISCARD,
         )
 
     def _allow_distributed_map(self, role: iam.Role) -> None:

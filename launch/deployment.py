@@ -23,9 +23,10 @@ def default_stack_name(manifest: Manifest) -> str:
     return f"funcpipe-{manifest.name}"
 
 
-def _deploy_command(manifest_path: str, stack: str, manifest: Manifest) -> str:
+def _deploy_command(manifest_path: str, stack: str, manifest: Manifest, embedded: bool) -> str:
     other_name = "" if stack == default_stack_name(manifest) else f" -c stack={stack}"
-    return f"npx cdk deploy -c manifest={manifest_path}{other_name}"
+    prefix, packaging = ("funcpipe local exec -- ", " -c packaging=zip") if embedded else ("", "")
+    return f"{prefix}npx cdk deploy -c manifest={manifest_path}{packaging}{other_name}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,12 @@ class Deployment:
 
 
 def find_deployment(
-    manifest: Manifest, manifest_path: str, stack: str | None = None, *, cloudformation: Any = None
+    manifest: Manifest,
+    manifest_path: str,
+    stack: str | None = None,
+    *,
+    embedded: bool = False,
+    cloudformation: Any = None,
 ) -> Deployment:
     """The stack that runs ``manifest``, by name (default: the one that ``app.py`` would give it).
 
@@ -60,7 +66,7 @@ def find_deployment(
         FuncpipeError: AWS cannot be asked.
     """
     name = stack or default_stack_name(manifest)
-    deploy = _deploy_command(manifest_path, name, manifest)
+    deploy = _deploy_command(manifest_path, name, manifest, embedded)
     with aws_errors():
         cloudformation = cloudformation or client("cloudformation")
         try:
@@ -84,6 +90,27 @@ def find_deployment(
             f"`{deploy.replace('cdk deploy', 'cdk diff')}`, then `{deploy}`."
         )
     return Deployment(name, outputs["ArtifactBucket"], outputs["StateMachineArn"])
+
+
+def check_idle(deployment: Deployment, *, states: Any = None) -> None:
+    """Refuses to start a run beside another: the functions' reserved concurrency admits one gang.
+
+    Raises:
+        UserInputError: a run is under way on the stack.
+        FuncpipeError: AWS cannot be asked.
+    """
+    with aws_errors():
+        states = states or client("stepfunctions")
+        answer = states.list_executions(
+            stateMachineArn=deployment.state_machine_arn, statusFilter="RUNNING", maxResults=1
+        )
+    for execution in answer["executions"]:
+        run = execution["name"]
+        raise UserInputError(
+            f"stack {deployment.stack!r} is busy with run {run!r}, and its functions admit one run at a time. Wait for "
+            f"it (`funcpipe watch {run}`), end it (`funcpipe stop {run}`), or deploy a second stack with "
+            "-c stack=NAME and start there with --stack NAME."
+        )
 
 
 def start_execution(deployment: Deployment, run: str, *, states: Any = None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from runtime.checkpoint import load_weights
+from runtime.checkpoint import load_tensors
 from runtime.dataset import load_dataset
 from runtime.errors import FuncpipeError
 from runtime.factories import TORCH_DTYPES, Loss, build_loss, build_model
@@ -41,7 +41,7 @@ def evaluate(manifest: Manifest, source: Path, store: Store, run: str) -> Evalua
         return None
     training = manifest.training
     model = build_model(manifest.model, source, training.seed, training.dtype)
-    _fill(model, load_weights(store, run))
+    _fill(model, load_tensors(store, run))
     loss = build_loss(training.loss, source)
     try:
         return _measure(model.eval(), loss, dataset.test_inputs, dataset.test_targets, TORCH_DTYPES[training.dtype])

@@ -5,19 +5,18 @@ Each segment is one gang; the next begins when all of its workers have ended wel
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from launch.worker_context import worker_context
 from runtime import keys
 from runtime.manifest import Manifest
 from runtime.records import Abort, Failure, WorkerEvent
@@ -25,8 +24,6 @@ from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import LinkSpec
 
-PRELOADED = ["runtime.handler", "runtime.store_directory", "torch._dynamo"]
-"""Imported once, before any worker is forked; torch imports its _dynamo (1 s) when the first optimiser is made."""
 GRACE_S = 20.0
 """How long workers may take to notice the abort marker before they are ended."""
 
@@ -53,7 +50,8 @@ def _work(event: dict[str, Any], environment: dict[str, str], timeout_s: float, 
         os.dup2(file.fileno(), 2)
     # A terminal's Ctrl-C reaches every process; workers leave it to their owner, who tells them by the abort marker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from runtime.handler import WorkerFailed, handle
+    from runtime.errors import WorkerFailed
+    from runtime.handler import handle
 
     deadline = time.monotonic() + timeout_s
     name = f"local-{os.getpid()}"
@@ -88,9 +86,7 @@ class LocalGang:
         self._paths = _Paths(root.resolve())
         self._threads = threads or max(1, (os.cpu_count() or 1) // manifest.workers)
         self.artifacts = DirectoryStore(self._paths.artifacts)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOADED)
-        forkserver.ensure_running()  # its imports take seconds, in which the caller can stage the run
+        self._context = worker_context()  # its imports take seconds, in which the caller can stage the run
         self._driver = threading.Thread(target=self._drive, name="gang", daemon=True)
         self._processes: list[BaseProcess] = []
         self._segment = 0

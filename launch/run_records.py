@@ -9,7 +9,16 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from runtime.errors import FuncpipeError, UserInputError
-from runtime.keys import GangKeys, RecordKind, commit, commits_prefix, parse_gang, parse_record, segment_prefix
+from runtime.keys import (
+    RecordKind,
+    aborts_prefix,
+    commit,
+    commits_prefix,
+    parse_abort,
+    parse_gang,
+    parse_record,
+    segment_prefix,
+)
 from runtime.keys import manifest as manifest_key
 from runtime.manifest import Manifest, describe_errors, parse_manifest
 from runtime.records import Abort, Commit, Failure, Progress, WorkerSummary
@@ -72,6 +81,7 @@ class RunRecords:
             number = int(key.removeprefix(commits_prefix(self.run)).removesuffix(".json"))
             if number not in self.commits and (record := self._read(commit(self.run, number), Commit)):
                 self.commits[number] = record
+        self._refresh_aborts()
         for segment in range(max(self.commits, default=0) + 1):
             if segment < self.manifest.segments and segment not in self._complete:
                 self._refresh_segment(segment)
@@ -94,16 +104,18 @@ class RunRecords:
                     if not (ended and worker in self.progress) and (progress := self._read(key, Progress)):
                         self.progress[worker] = progress
         for gang in [gang for gang in self.gangs if gang[0] == segment]:
-            self._read_once(GangKeys(self.run, *gang).abort, gang, Abort, self.aborts, present=keys)
             if sum(worker[:2] == gang for worker in self.summaries) == self.manifest.workers:
                 self._complete.add(segment)
 
-    def _read_once(
-        self, key: str, name: tuple[int, ...], model: type[Record], into: dict, present: list[str] | None = None
-    ) -> None:
-        if name in into or (present is not None and key not in present):
-            return
-        if record := self._read(key, model):
+    def _refresh_aborts(self) -> None:
+        for key in self.store.list(aborts_prefix(self.run)):
+            if found := parse_abort(self.run, key):
+                gang = (found.segment, found.attempt)
+                self.gangs.add(gang)
+                self._read_once(key, gang, Abort, self.aborts)
+
+    def _read_once(self, key: str, name: tuple[int, ...], model: type[Record], into: dict) -> None:
+        if name not in into and (record := self._read(key, model)):
             into[name] = record
 
     def _read(self, key: str, model: type[Record]) -> Record | None:

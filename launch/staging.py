@@ -10,7 +10,7 @@ from runtime.factories import build_model
 from runtime.manifest import Manifest
 from runtime.records import Commit
 from runtime.shards import write_shards
-from runtime.source import source_sha256
+from runtime.source import check_source
 from runtime.store import Store
 
 
@@ -21,11 +21,7 @@ def source_folder(manifest: Manifest, manifest_path: Path) -> Path:
         UserInputError: it is not there, or has changed since the plan was made.
     """
     folder = (manifest_path.parent / manifest.package.source).resolve()
-    if (found := source_sha256(folder)) != manifest.hashes.source:
-        raise UserInputError(
-            f"{folder}: the source has changed since the plan was made (SHA-256: {found}, "
-            f"planned: {manifest.hashes.source}). Plan again with `funcpipe plan`."
-        )
+    check_source(folder, manifest.hashes.source)
     return folder
 
 

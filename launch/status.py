@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from launch.deaths import explained
 from launch.run_records import RunRecords, Worker
 from planner.pricing import bill, gb_seconds, lambda_compute
-from runtime.records import Failure
+from runtime.records import Abort, Failure
 
 FRESH_S = 20.0
 """A worker overwrites its progress about every second; one that has been silent for longer is not counted as alive."""
@@ -90,7 +91,8 @@ def primary_failures(records: RunRecords) -> tuple[Failure, ...]:
     own = [failure for failure in records.failures.values() if failure.kind != "aborted"]
     told = [abort.failure for abort in records.aborts.values() if abort.failure is not None]
     found = {(f.event.segment, f.event.attempt, f.event.stage, f.event.replica): f for f in [*told, *own]}
-    return tuple(sorted(found.values(), key=lambda failure: (failure.at, failure.event.stage, failure.event.replica)))
+    whole = [explained(failure, records.manifest, records.progress.get(worker)) for worker, failure in found.items()]
+    return tuple(sorted(whole, key=lambda failure: (failure.at, failure.event.stage, failure.event.replica)))
 
 
 def losses(records: RunRecords) -> dict[int, float]:
@@ -207,13 +209,22 @@ class StatusReader:
             return RunState.DONE, None
         gang = (records.segment, records.attempt)
         if abort := records.aborts.get(gang):
-            return (RunState.STOPPED if abort.reason == "stopped" else RunState.FAILED), abort.message
+            if abort.reason == "stopped":
+                return RunState.STOPPED, abort.message
+            return RunState.FAILED, self._explained(abort)
         for failure in primary_failures(records):
             if (failure.event.segment, failure.event.attempt) == gang:
                 return RunState.FAILED, failure.error
         if done or records.gangs:
             return RunState.RUNNING, None
         return RunState.STARTING, None
+
+    def _explained(self, abort: Abort) -> str:
+        if abort.failure is None or abort.failure.kind != "died":
+            return abort.message
+        worker = abort.failure.event
+        progress = self.records.progress.get((worker.segment, worker.attempt, worker.stage, worker.replica))
+        return explained(abort.failure, self.records.manifest, progress).error
 
     def _stages(self, now: float) -> tuple[StageStatus, ...]:
         records = self.records

@@ -25,7 +25,8 @@ class Emulator:
     @property
     def environment(self) -> dict[str, str]:
         """Variables for AWS clients and the CDK command; ``variables.with_emulator`` merges them into others."""
-        return aws_variables(self.endpoint, Path(self.folder) / "cdk")
+        files = Path(self.folder)
+        return aws_variables(self.endpoint, files / "cdk", files.parent / "jsii")
 
     @property
     def alive(self) -> bool:

@@ -12,8 +12,13 @@ UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOK
 """Settings of a real account that would win over ours, or break a plain connection."""
 
 
-def aws_variables(endpoint: str, cdk_home: Path) -> dict[str, str]:
-    """Variables to set. ``cdk_home`` is one emulator's own: the CDK command remembers account numbers there."""
+def aws_variables(endpoint: str, cdk_home: Path, jsii_cache: Path) -> dict[str, str]:
+    """Variables to set.
+
+    Args:
+        cdk_home: one emulator's own: the CDK command remembers account numbers there.
+        jsii_cache: where CDK unpacks its libraries, by default in the user's home; worth keeping.
+    """
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
@@ -25,6 +30,7 @@ def aws_variables(endpoint: str, cdk_home: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "CDK_HOME": str(cdk_home),
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(jsii_cache),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "1",
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",

@@ -3,7 +3,7 @@
     t_iter = t_forward + max over stages i (t_backward_i + t_sync_i)
     t_forward    = Σ stages (download + compute + upload of one micro-batch) + max over stages (µ - 1)·slowest lane
     t_backward_i = the same of the backward pass over the stages i and after
-    t_sync_i     = 2s/w + (2 + n)·latency for s bytes of gradient and n > 1 replicas      (pipelined scatter-reduce)
+    t_sync_i     = runtime.synchronisation's formula of the stage's algorithm
 
 µ = ceil(micro-batches / replicas) differs between stages here, so it stands inside the maximum. Where all workers
 share the cores of one machine (``Platform.shared_cores``), t_iter is also at least all work over those cores.
@@ -19,9 +19,11 @@ from itertools import accumulate
 from planner.platforms import Platform
 from planner.pricing import LAMBDA_USD_PER_GB_S, S3_USD_PER_GET, S3_USD_PER_PUT, gb_seconds
 from planner.profile_format import Profile
+from runtime.limits import LAMBDA_MAX_MEMORY_MB
 from runtime.manifest import Architecture
 from runtime.pacing import IN_FLIGHT
 from runtime.spec import TrainingSpec
+from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
 
 MIB = 1 << 20
 HEAD_ROOM = 0.10
@@ -104,6 +106,8 @@ class StageCosts:
     end: int
     memory_mb: int
     replicas: int
+    algorithm: Algorithm
+    piece_bytes: int
     micro_batches: int
     forward: LaneTimes
     backward: LaneTimes
@@ -191,14 +195,21 @@ class CostModel:
             )
         return self._compute[memory_mb]
 
-    def synchronise_s(self, gradient_bytes: int, memory_mb: int, replicas: int) -> float:
-        """Scatter-reduce of one stage's gradients: s."""
-        if replicas == 1:
-            return 0.0
-        latency = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
-        return 2 * gradient_bytes / self.platform.bandwidth(memory_mb) + (2 + replicas) * latency
+    def exchange(self, first: int, end: int, memory_mb: int, replicas: int) -> Exchange:
+        """The summation of a candidate stage's gradients over its replicas."""
+        bandwidth = self.platform.bandwidth(memory_mb)
+        latency_s = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
+        return Exchange(
+            gradient_bytes=self._sum("trainable_parameter_bytes", first, end),
+            replicas=replicas,
+            bandwidth=bandwidth,
+            latency_s=latency_s,
+            piece_bytes=best_piece_bytes(bandwidth, latency_s),
+        )
 
-    def stage(self, first: int, end: int, memory_mb: int, replicas: int) -> StageCosts:
+    def stage(
+        self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm = Algorithm.PIPELINED
+    ) -> StageCosts:
         """The costs of one candidate stage."""
         forward, backward, loss = self._compute_sums(memory_mb)
         opens, closes = first == 0, end == self.layer_count
@@ -218,27 +229,29 @@ class CostModel:
             compute_s=backward[end] - backward[first] + (loss if closes else 0.0),
             upload=Transfer() if opens else Transfer(layers[first - 1].gradient_bytes / bandwidth, put),
         )
-        synchronise = self.synchronise_s(self._sum("trainable_parameter_bytes", first, end), memory_mb, replicas)
+        exchange = self.exchange(first, end, memory_mb, replicas)
+        synchronise = exchange.seconds(algorithm)
         step = sum(layer.step_s for layer in self.profile.layers[first:end]) / min(1.0, self.platform.vcpus(memory_mb))
         boundaries = (not opens) + (not closes)
-        exchanged = replicas * replicas if replicas > 1 else 0
         return StageCosts(
             first=first,
             end=end,
             memory_mb=memory_mb,
             replicas=replicas,
+            algorithm=algorithm,
+            piece_bytes=exchange.piece_bytes,
             micro_batches=self.micro_batches_per_replica(replicas),
             forward=forward_lanes,
             backward=backward_lanes,
             synchronise_s=synchronise,
             step_s=step,
-            puts=boundaries * self.micro_batches + exchanged,
-            gets=boundaries * self.micro_batches + 2 * (exchanged - (replicas if replicas > 1 else 0)),
+            puts=boundaries * self.micro_batches + exchange.puts(algorithm),
+            gets=boundaries * self.micro_batches + exchange.gets(algorithm),
             work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
             + replicas * (synchronise + step),
         )
 
-    def memory(self, first: int, end: int, replicas: int) -> StageMemory:
+    def memory(self, first: int, end: int, replicas: int, algorithm: Algorithm = Algorithm.PIPELINED) -> StageMemory:
         """What one worker of the stage holds at its peak (GPipe: all its micro-batches' activations at once)."""
         profile, layers = self.profile, self.profile.layers[first:end]
         opens, closes = first == 0, end == self.layer_count
@@ -265,7 +278,9 @@ class CostModel:
         transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
 
         training = micro_batches * kept + widest + transfers
-        synchronise = max(0, 2 * trainable - training) if replicas > 1 else 0
+        # Pieces are largest where the link is fastest.
+        held = self.exchange(first, end, LAMBDA_MAX_MEMORY_MB, replicas).held_bytes(algorithm)
+        synchronise = max(0, held - training)
         saved = 2 * max(
             layer.parameter_bytes + layer.buffer_bytes + copies * layer.trainable_parameter_bytes for layer in layers
         )

@@ -23,6 +23,8 @@ class StageExplanation:
     modules: list[str]
     memory_mb: int
     replicas: int
+    algorithm: str
+    """How replicas sum their gradients; "" where there is one."""
     lanes_s: dict[str, float]
     """download, compute, upload, synchronise."""
     binding: str
@@ -79,8 +81,8 @@ def _label(costs: StageCosts) -> str:
 
 
 def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanation:
-    costs, stage = forecast.stages[index], manifest.stages[index]
-    memory = forecast.model.memory(costs.first, costs.end, costs.replicas)
+    stage = manifest.stages[index]
+    memory = forecast.memory(index)
     predicted = forecast.stage_prediction(index)
     lanes = {
         "download": predicted.download_s,
@@ -94,6 +96,7 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
         modules=list(stage.modules),
         memory_mb=stage.memory_mb,
         replicas=stage.replicas,
+        algorithm=stage.synchronisation.algorithm.value if stage.replicas > 1 else "",
         lanes_s=lanes,
         binding=max(lanes, key=lambda lane: lanes[lane]),
         memory_items_mb={item: size / MIB for item, size in vars(memory).items()},
@@ -139,7 +142,10 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
         architecture=manifest.architecture,
     )
     costs = tuple(
-        model.stage(stage.first_layer, stage.end_layer, stage.memory_mb, stage.replicas) for stage in manifest.stages
+        model.stage(
+            stage.first_layer, stage.end_layer, stage.memory_mb, stage.replicas, stage.synchronisation.algorithm
+        )
+        for stage in manifest.stages
     )
     forecast = Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
     stages = [_stage(forecast, manifest, index) for index in range(len(costs))]

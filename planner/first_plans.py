@@ -22,8 +22,20 @@ def _alone_s(costs: StageCosts) -> float:
     return costs.forward.path_s + costs.backward.path_s + queues + costs.closing_s
 
 
+def neighbours(problem: Problem, plan: Plan) -> Iterator[Plan]:
+    """Admitted plans that differ in one stage, in two neighbours, or in two neighbours made one or one made two."""
+    return filter(problem.admits, _neighbours(plan, _between(problem), list(problem.boundaries)))
+
+
+def _between(problem: Problem) -> dict[tuple[int, int], list[StageCosts]]:
+    """Candidates by first and end layer."""
+    between: dict[tuple[int, int], list[StageCosts]] = defaultdict(list)
+    for candidate in problem.candidates:
+        between[candidate.first, candidate.end].append(candidate)
+    return between
+
+
 def _neighbours(plan: Plan, between: dict[tuple[int, int], list[StageCosts]], boundaries: list[int]) -> Iterator[Plan]:
-    """Plans that differ in one stage, in two neighbours, or in two neighbours made one or one made two."""
     for index, stage in enumerate(plan):
         head, tail = plan[:index], plan[index + 1 :]
         for other in between[stage.first, stage.end]:
@@ -48,10 +60,7 @@ def _neighbours(plan: Plan, between: dict[tuple[int, int], list[StageCosts]], bo
 
 def first_plans(problem: Problem, paths: Paths, value: Callable[[Plan], float]) -> Iterator[Plan]:
     """Plans that the limits admit, each as good as its neighbours (by ``value``)."""
-    between: dict[tuple[int, int], list[StageCosts]] = defaultdict(list)
-    for candidate in problem.candidates:
-        between[candidate.first, candidate.end].append(candidate)
-    boundaries = list(problem.boundaries)
+    between, boundaries = _between(problem), list(problem.boundaries)
     seen: set[Plan] = set()
     usd, time = problem.objective.usd_weight, problem.objective.time_weight
     per_gb = usd * problem.model.usd_per_gb_s

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from planner.cost_model import CostModel, StageCosts
+from planner.cost_model import CostModel, StageCosts, StageMemory
 from planner.pricing import (
     S3_USD_PER_GET,
     Bill,
@@ -79,6 +79,11 @@ class Forecast:
     def usd_per_iteration(self) -> float:
         return sum(self.stage_usd(index) for index in range(len(self.stages)))
 
+    def memory(self, index: int) -> StageMemory:
+        """Peak memory of one worker of a stage."""
+        costs = self.stages[index]
+        return self.model.memory(costs.first, costs.end, costs.replicas, costs.algorithm)
+
     def stage_prediction(self, index: int) -> StagePrediction:
         """The manifest's figures of a stage: its busiest replica's lanes."""
         costs = self.stages[index]
@@ -88,7 +93,7 @@ class Forecast:
             upload_s=count * (forward.upload.pace_s + backward.upload.pace_s),
             download_s=count * (forward.download.pace_s + backward.download.pace_s),
             synchronise_s=costs.synchronise_s,
-            memory_mb=self.model.memory(costs.first, costs.end, costs.replicas).predicted_mb,
+            memory_mb=self.memory(index).predicted_mb,
             usd_per_iteration=self.stage_usd(index),
         )
 
@@ -96,8 +101,8 @@ class Forecast:
     def segment_overhead_s(self) -> float:
         """What a segment takes besides its iterations: start-up, and the slowest stage's checkpoint down and up."""
         slowest = 0.0
-        for costs in self.stages:
-            memory = self.model.memory(costs.first, costs.end, costs.replicas)
+        for index, costs in enumerate(self.stages):
+            memory = self.memory(index)
             bandwidth = self.model.platform.bandwidth(costs.memory_mb)
             slowest = max(slowest, 2 * (memory.weights + memory.optimizer) / bandwidth)
         return self.model.platform.start_up_s + slowest

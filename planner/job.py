@@ -23,6 +23,7 @@ from runtime.limits import (
 )
 from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
 from runtime.spec import DataSpec, EvaluationSpec, LossName, Metric, ModelSpec, NonNegative, Strict, TrainingSpec
+from runtime.synchronisation import Algorithm
 
 MemoryMb = Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
 DEFAULT_MEMORY_MB = (1_024, 1_769, 3_538, 7_076, 10_240)
@@ -54,6 +55,7 @@ class Limits(Strict):
     memory_mb: Annotated[list[MemoryMb], Field(min_length=1, default_factory=lambda: list(DEFAULT_MEMORY_MB))]
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)] = 100
     max_segment_iterations: Annotated[int, Field(ge=1)] | None = None
+    synchronisation: Annotated[list[Algorithm], Field(min_length=1, default_factory=lambda: list(Algorithm))]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Limits":
@@ -73,6 +75,9 @@ class Limits(Strict):
             )
         if len(set(self.memory_mb)) != len(self.memory_mb):
             raise ValueError(f"memory_mb lists a size twice (memory_mb: {self.memory_mb})")
+        if len(set(self.synchronisation)) != len(self.synchronisation):
+            shown = [algorithm.value for algorithm in self.synchronisation]
+            raise ValueError(f"synchronisation lists an algorithm twice (synchronisation: {shown})")
         return self
 
 
@@ -171,6 +176,10 @@ def load_job(path: Path) -> Job:
     except tomllib.TOMLDecodeError as error:
         raise UserInputError(f"{path}: not valid TOML: {error}.") from None
     try:
-        return Job.model_validate(document)
+        Job.model_validate(document)  # dates, which JSON has no word for, are refused here
+        # Strictly, so that true is no 1 and "8" no 8; as JSON, because enums are then strings and tuples lists.
+        return Job.model_validate_json(json.dumps(document, allow_nan=False), strict=True)
     except ValidationError as error:
         raise UserInputError(_explain(error, str(path))) from None
+    except ValueError:
+        raise UserInputError(f"{path}: model.args and data.args may not hold nan or inf: give a number.") from None

@@ -12,12 +12,13 @@ window a ≤ T ≤ b the product is bounded from below by McCormick's two planes
 
 which are exact at T = a and at T = b. So a MILP per window gives a lower bound and a plan s; the window is then split
 at T(s), where the bound becomes exact for s, until no window can hold anything better than the best plan met. Before
-each MILP the candidates that no better plan within the window can use are dropped (shortest paths).
+any MILP the candidates that no better plan can use are dropped (partial plans), and before each those that none within
+its window can (shortest paths).
 """
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from time import monotonic
 
@@ -25,16 +26,17 @@ import highspy
 import pulp
 
 from planner.cost_model import StageCosts
-from planner.first_plans import first_plans
+from planner.first_plans import first_plans, neighbours
+from planner.partial_plans import MOST, prune
 from planner.problem import Problem
 from planner.shortest_paths import Paths
 from runtime.errors import FuncpipeError, UserInputError
 
 TOLERANCE = 1e-6
 """Relative: two plans nearer than this are equally good."""
-TIME_LIMIT_S = 120.0
+TIME_LIMIT_S = 45.0
 """Of a whole search, then the best plan so far is taken and its proven gap reported. Plans are reproducible only when
-the limit is not reached; that needs models much larger than the examples."""
+the limit is not reached; that needs more partial plans than ``partial_plans.MOST``."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +231,16 @@ def _whole_range(problem: Problem, paths: Paths) -> _Window:
 
 
 def solve(
-    problem: Problem, *, excluded: Sequence[StageCosts] | None = None, time_limit_s: float = TIME_LIMIT_S
+    problem: Problem,
+    *,
+    excluded: Sequence[StageCosts] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    most_partial_plans: int = MOST,
 ) -> Solution | None:
     """The best plan, or with ``excluded`` the best other than that one; None when there is no other.
+
+    Args:
+        most_partial_plans: with 0, all candidates are left to the MILPs.
 
     Raises:
         UserInputError: no plan is within the job's limits.
@@ -241,7 +250,15 @@ def solve(
     search = _Search(problem, frozenset(excluded) if excluded else None, monotonic() + time_limit_s, paths)
     for plan in first_plans(problem, paths, lambda stages: problem.value(stages, problem.model.iteration_s(stages))):
         search.meet(plan)
-    root = _whole_range(problem, paths) if problem.candidates else _Window(0.0, 0.0)
+    if excluded:
+        for plan in neighbours(problem, tuple(excluded)):
+            search.meet(plan)
+    left = prune(problem, search.limit * (1 + TOLERANCE), rivals=2 if excluded else 1, most=most_partial_plans)
+    for plan in left.plans:
+        search.meet(plan)
+    problem = replace(problem, candidates=left.candidates)
+    search.problem, search.paths = problem, Paths(problem.boundaries, problem.candidates, problem.limits)
+    root = _whole_range(problem, search.paths) if problem.candidates else _Window(0.0, 0.0)
     queue: list[tuple[float, int, _Window]] = [(0.0, next(search.numbers), root)]
     proven = float("inf")
     while queue and monotonic() < search.deadline:

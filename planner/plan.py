@@ -23,7 +23,7 @@ from runtime.manifest import (
     Prediction,
     Stage,
     StagePrediction,
-    SynchronisationSettings,
+    StageSynchronisation,
     describe_errors,
 )
 from runtime.schedule import ScheduleName
@@ -72,6 +72,7 @@ def _stages(forecast: Forecast) -> list[Stage]:
             modules=[layer.module for layer in layers[costs.first : costs.end]],
             memory_mb=costs.memory_mb,
             replicas=costs.replicas,
+            synchronisation=StageSynchronisation(algorithm=costs.algorithm, piece_bytes=costs.piece_bytes),
             predicted=_rounded(forecast.stage_prediction(index)),
         )
         for index, costs in enumerate(forecast.stages)
@@ -128,7 +129,6 @@ def _manifest(
             training=training,
             iterations=iterations,
             schedule=forecast.schedule,
-            synchronisation=SynchronisationSettings(),
             platform=model.platform.name,
             architecture=job.package.architecture,
             max_concurrency=job.limits.max_concurrency,

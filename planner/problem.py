@@ -1,18 +1,19 @@
 """The choice as intervals: every stage that a plan may have, with its coefficients, and what a good plan is.
 
-A candidate (i, k, m, d) means "layers i to k-1 form a stage at memory m with d replicas". Candidates that do not fit
-are never created, nor are those that another one betters in every respect. A plan is a path of candidates from
-boundary 0 to boundary L.
+A candidate (i, k, m, d, a) means "layers i to k-1 form a stage at memory m with d replicas that sum their gradients by
+algorithm a". Candidates that do not fit are never created, nor are those that another one betters in every respect. A
+plan is a path of candidates from boundary 0 to boundary L.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.cost_model import CostModel, StageCosts
+from planner.cost_model import CostModel, StageCosts, StageMemory
 from planner.job import Limits, Objective
 from planner.profile_format import Profile
 from runtime.errors import UserInputError
+from runtime.synchronisation import Algorithm
 
 MAX_GROUPS = 16
 """Models of more layers have adjacent cheap ones merged first: candidates grow with the square of this number."""
@@ -102,10 +103,21 @@ def _undominated(options: list[StageCosts]) -> list[StageCosts]:
     return kept
 
 
+def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
+    """Ways to sum gradients to try; one replica has nothing to sum."""
+    return limits.synchronisation if replicas > 1 else limits.synchronisation[:1]
+
+
+def _least_memory(model: CostModel, limits: Limits, first: int, end: int, replicas: int) -> StageMemory:
+    """Of the algorithms allowed, the one with the lowest peak."""
+    memories = [model.memory(first, end, replicas, algorithm) for algorithm in _algorithms(limits, replicas)]
+    return min(memories, key=lambda memory: memory.total)
+
+
 def _refuse_layer(model: CostModel, limits: Limits, layer: int, degrees: Sequence[int]) -> None:
     """Raises UserInputError when not even a stage of this layer alone fits, with any number of replicas."""
-    replicas = min(degrees, key=lambda degree: model.memory(layer, layer + 1, degree).needed_mb)
-    memory = model.memory(layer, layer + 1, replicas)
+    replicas = min(degrees, key=lambda degree: _least_memory(model, limits, layer, layer + 1, degree).total)
+    memory = _least_memory(model, limits, layer, layer + 1, replicas)
     largest = max(limits.memory_mb)
     if memory.needed_mb <= largest:
         return
@@ -143,7 +155,9 @@ def build_problem(model: CostModel, objective: Objective, limits: Limits, groups
     boundaries = merge_layers(
         model.profile,
         max(groups, limits.min_stages),
-        lambda first, end: any(model.memory(first, end, degree).needed_mb <= largest for degree in replicas),
+        lambda first, end: any(
+            _least_memory(model, limits, first, end, degree).needed_mb <= largest for degree in replicas
+        ),
     )
     return Problem(model, objective, limits, boundaries, tuple(_candidates(model, limits, boundaries, replicas)))
 
@@ -155,11 +169,11 @@ def _candidates(
     for at, first in enumerate(boundaries):
         for end in boundaries[at + 1 :]:
             for degree in replicas:
-                needed = model.memory(first, end, degree).needed_mb
                 options = [
-                    model.stage(first, end, memory_mb, degree)
+                    model.stage(first, end, memory_mb, degree, algorithm)
+                    for algorithm in _algorithms(limits, degree)
                     for memory_mb in sorted(limits.memory_mb)
-                    if memory_mb >= needed
+                    if memory_mb >= model.memory(first, end, degree, algorithm).needed_mb
                 ]
                 found += _undominated(options)
     return found

@@ -163,8 +163,12 @@ class _Measurement:
             found.append((len(encode(bundle)), len(encode(_floating(bundle)))))
         kept.enter(_leaves(value).values())
         with kept.watching():
-            self._loss_of(value)
+            loss = self._loss_of(value)
         kept.leave(())
+        # Whole, as in one stage: the timed passes are cut at every layer, which hides a layer that overwrites in place
+        # what the one before it needs.
+        with _blaming("the backward pass through all layers", None):
+            loss.backward()
         return found, kept
 
     def pass_once(self, times: _Times | None) -> None:

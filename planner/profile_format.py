@@ -12,12 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from runtime.errors import UserInputError
 from runtime.manifest import DatasetFacts, ModuleName, Sha256, describe_errors
-from runtime.spec import DataSpec, DType, LossSpec, ModelSpec, NonNegative, OptimizerSpec, Strict
+from runtime.spec import DataSpec, DType, LossSpec, ModelSpec, OptimizerSpec, Strict
 
 PROFILE_VERSION = 1
 
-Bytes = Annotated[int, Field(ge=0)]
-Seconds = Annotated[list[NonNegative], Field(min_length=1)]
+Bytes = Annotated[int, Field(ge=0, le=1 << 50)]
+Duration = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[list[Duration], Field(min_length=1)]
 
 
 class LayerProfile(Strict):
@@ -26,7 +27,7 @@ class LayerProfile(Strict):
     module: ModuleName = Field(description="class name")
     forward_s: Seconds
     backward_s: Seconds
-    step_s: NonNegative = Field(description="the optimiser's step on its parameters, one thread")
+    step_s: Duration = Field(description="the optimiser's step on its parameters, one thread")
     output_bytes: Bytes = Field(description="what crosses the boundary behind it, as it is sent")
     gradient_bytes: Bytes = Field(description="gradient of its output, as it is sent back")
     activation_bytes: Bytes = Field(description="kept for backward and not already kept by a layer before it")
@@ -119,7 +120,8 @@ def parse_profile(text: str | bytes, origin: str) -> Profile:
             f"{origin}: schema_version is {version!r}, this funcpipe reads {PROFILE_VERSION}. {_AGAIN}"
         )
     try:
-        return Profile.model_validate(document)
+        # From JSON rather than from Python's objects: strict, and yet enums are strings and tuples are lists.
+        return Profile.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         raise UserInputError(f"{describe_errors(error, origin)}\n{_AGAIN}") from None
 

@@ -1,8 +1,8 @@
 """Layers' state to and from storage, one file per layer, and the commit that makes a checkpoint count.
 
-A layer's file holds "param/NAME", "buffer/NAME" and "optim/NAME/KEY" (the optimiser's tensors for that parameter),
-and the layer's name in the ``nn.Sequential``. It knows nothing of stages: any plan can load it. Workers read only
-what a commit lists, and check each file's digest.
+A layer's file holds "param/NAME", "buffer/NAME", "hidden/NAME" (buffers that the layer keeps out of its state_dict) and
+"optim/NAME/KEY" (the optimiser's tensors for that parameter), and the layer's name in the ``nn.Sequential``. It knows
+nothing of stages: any plan can load it. Workers read only what a commit lists, and check each file's digest.
 """
 
 import hashlib
@@ -22,15 +22,28 @@ class CheckpointError(FuncpipeError):
     """A checkpoint is missing, damaged, or of another model."""
 
 
+_HELD = ("param/", "buffer/", "hidden/")
+
+
+def _held_tensors(layer: nn.Module) -> Bundle:
+    """The layer's parameters and buffers as its file names them; one that it uses under two names, under both."""
+    hidden = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in layer.named_modules(remove_duplicate=False)
+        for name in module._non_persistent_buffers_set
+    }
+    held: Bundle = {f"param/{name}": value.detach() for name, value in layer.named_parameters(remove_duplicate=False)}
+    for name, value in layer.named_buffers(remove_duplicate=False):
+        held[f"{'hidden' if name in hidden else 'buffer'}/{name}"] = value
+    return held
+
+
 def _layer_state(name: str, layer: nn.Module, optimizer: torch.optim.Optimizer | None) -> Bundle:
-    state: Bundle = {"layer": name}
+    state: Bundle = {"layer": name, **_held_tensors(layer)}
     for parameter_name, parameter in layer.named_parameters():
-        state[f"param/{parameter_name}"] = parameter.detach()
         for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items():
             if isinstance(value, torch.Tensor):
                 state[f"optim/{parameter_name}/{key}"] = value
-    for buffer_name, buffer in layer.named_buffers():
-        state[f"buffer/{buffer_name}"] = buffer
     return state
 
 
@@ -67,9 +80,8 @@ def load_layers(
     """
     for index, (_, layer) in enumerate(named_layers(model), start=first_layer):
         state = _read_layer(store, commit, index)
-        targets = {f"param/{name}": parameter.data for name, parameter in layer.named_parameters()}
-        targets |= {f"buffer/{name}": buffer for name, buffer in layer.named_buffers()}
-        stored = {name for name in state if name.startswith(("param/", "buffer/"))}
+        targets = _held_tensors(layer)
+        stored = {name for name in state if name.startswith(_HELD)}
         if stored != set(targets):
             raise CheckpointError(
                 f"layer {index} of the checkpoint is of another model "
@@ -77,7 +89,7 @@ def load_layers(
             )
         for name, target in targets.items():
             value = state[name]
-            assert isinstance(value, torch.Tensor)
+            assert isinstance(value, torch.Tensor) and isinstance(target, torch.Tensor)
             if value.shape != target.shape or value.dtype != target.dtype:
                 raise CheckpointError(
                     f"layer {index}, {name}: the checkpoint holds {value.dtype} {tuple(value.shape)}, "
@@ -113,16 +125,22 @@ def last_commit(store: Store, run: str) -> Commit:
 
 
 def load_weights(store: Store, run: str) -> dict[str, torch.Tensor]:
-    """The newest committed weights and buffers under the names of the ``nn.Sequential``'s state_dict.
+    """The newest committed weights and buffers: the ``nn.Sequential``'s state_dict. Raises CheckpointError."""
+    return _load(store, run, ("param", "buffer"))
 
-    Buffers that the model keeps out of its state_dict are included. Raises CheckpointError.
-    """
+
+def load_tensors(store: Store, run: str) -> dict[str, torch.Tensor]:
+    """As ``load_weights``, with the buffers that the model keeps out of its state_dict."""
+    return _load(store, run, ("param", "buffer", "hidden"))
+
+
+def _load(store: Store, run: str, kinds: tuple[str, ...]) -> dict[str, torch.Tensor]:
     commit = last_commit(store, run)
     weights: dict[str, torch.Tensor] = {}
     for index in range(len(commit.layers)):
         state = _read_layer(store, commit, index)
         for name, value in state.items():
             kind, _, rest = name.partition("/")
-            if kind in ("param", "buffer") and isinstance(value, torch.Tensor):
+            if kind in kinds and isinstance(value, torch.Tensor):
                 weights[f"{state['layer']}.{rest}"] = value
     return weights

@@ -7,6 +7,7 @@ it, can be named: nothing is fetched and nothing is evaluated.
 import importlib
 import sys
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import UninitializedTensorMixin
 
 from runtime.errors import UserInputError
 from runtime.spec import DType, LossName, LossSpec, ModelSpec, OptimizerSpec
@@ -95,12 +97,33 @@ def named_layers(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in model._modules.items() if module is not None]
 
 
+def _slice(model: nn.Sequential, first_layer: int, end_layer: int) -> nn.Sequential:
+    """Some of the layers under their names. Not ``model[a:b]``: that calls a subclass's own constructor."""
+    return nn.Sequential(OrderedDict(named_layers(model)[first_layer:end_layer]))
+
+
 def _checked(model: object, spec: ModelSpec) -> nn.Sequential:
     key = f"model.factory = {spec.factory!r}"
     if not isinstance(model, nn.Sequential):
         raise UserInputError(f"{key}: must return an nn.Sequential (returned: {type(model).__name__})")
     if len(model) == 0:
         raise UserInputError(f"{key}: the nn.Sequential has no layer")
+    if type(model).forward is not nn.Sequential.forward:
+        raise UserInputError(
+            f"{key}: {type(model).__name__} has a forward of its own, but stages run the layers one after the other. "
+            "Make what its forward adds a layer of the nn.Sequential."
+        )
+    if own := [*model._parameters, *model._buffers]:
+        raise UserInputError(
+            f"{key}: {type(model).__name__} holds {own[0]!r} itself, but only its layers are trained. "
+            "Move it into a layer."
+        )
+    for index, (_, layer) in enumerate(named_layers(model)):
+        if any(isinstance(tensor, UninitializedTensorMixin) for tensor in [*layer.parameters(), *layer.buffers()]):
+            raise UserInputError(
+                f"{key}: layer {index} ({type(layer).__name__}) has parameters of unknown shape. "
+                "Give its sizes instead of using a lazy module."
+            )
     owner: dict[int, int] = {}
     for index, (_, layer) in enumerate(named_layers(model)):
         for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
@@ -123,12 +146,19 @@ def build_model(spec: ModelSpec, source: Path, seed: int, dtype: DType) -> nn.Se
     return _checked(call(spec.factory, source, "model.factory", spec.args), spec).to(TORCH_DTYPES[dtype])
 
 
+def _within(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in a value and in the lists, tuples and dicts that it is made of."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _within(item)
+
+
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Every tensor that the module holds, also as a plain attribute."""
-    yield from module.parameters()
-    yield from module.buffers()
+    """Every tensor that the module holds: parameters, buffers and plain attributes."""
     for child in module.modules():
-        yield from (value for value in vars(child).values() if isinstance(value, torch.Tensor))
+        yield from _within(vars(child))
 
 
 def _on_meta(spec: ModelSpec, source: Path, first_layer: int, end_layer: int) -> nn.Sequential | None:
@@ -139,7 +169,10 @@ def _on_meta(spec: ModelSpec, source: Path, first_layer: int, end_layer: int) ->
             model = function(**spec.args)
     except Exception:  # a factory that computes with values cannot run on the meta device; the caller builds it whole
         return None
-    layers = _checked(model, spec)[first_layer:end_layer].to_empty(device="cpu")
+    layers = _slice(_checked(model, spec), first_layer, end_layer)
+    if len(list(layers.parameters())) != len(list(layers.named_parameters(remove_duplicate=False))):
+        return None  # to_empty would give each name of a tensor used twice a tensor of its own
+    layers.to_empty(device="cpu")
     plain_on_meta = any(tensor.is_meta for tensor in _tensors(layers))
     return None if plain_on_meta else layers
 
@@ -158,7 +191,7 @@ def build_layers(
     """
     layers = _on_meta(spec, source, first_layer, end_layer)
     if layers is None:
-        return build_model(spec, source, seed, dtype)[first_layer:end_layer], False
+        return _slice(build_model(spec, source, seed, dtype), first_layer, end_layer), False
     return layers.to(TORCH_DTYPES[dtype]), True
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from runtime import keys
-from runtime.errors import FuncpipeError, UserInputError
+from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.log import LogLevel, worker_log
 from runtime.mailbox import GangAborted, Stalled
@@ -32,17 +32,6 @@ from runtime.store import KeyNotFound, Store
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
-
-
-class WorkerFailed(Exception):
-    """A worker stopped before its segment's end; the message is for the workflow's history.
-
-    ``failure`` is what the run's records say of it; None when it is not the run's affair.
-    """
-
-    def __init__(self, message: str, failure: Failure | None = None) -> None:
-        super().__init__(message)
-        self.failure = failure
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -104,13 +93,14 @@ def handle(
 
     Raises:
         WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
+        FuncpipeError: the event is another stage's.
     """
     started_at = time.time()
     worker_event = WorkerEvent.model_validate(event)
     counter = TrafficCounter()
     artifacts, inboxes = _stores(environment, counter)
     if int(environment["FUNCPIPE_STAGE"]) != worker_event.stage:
-        raise WorkerFailed(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
+        raise FuncpipeError(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
     torch.set_num_threads(_threads(environment))
     worker: Worker | None = None
     try:

@@ -3,8 +3,9 @@
 Inbox of a stage (one bucket each; only the stage itself reads and deletes there):
     RUN/SEGMENT/ATTEMPT/activation/ITERATION/MICROBATCH       from the stage before
     RUN/SEGMENT/ATTEMPT/gradient/ITERATION/MICROBATCH         from the stage after
-    RUN/SEGMENT/ATTEMPT/split/ITERATION/OWNER/SENDER          from a replica of the stage itself
-    RUN/SEGMENT/ATTEMPT/merged/ITERATION/OWNER                from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/split/ITERATION/OWNER/SENDER/PIECE    from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/merged/ITERATION/OWNER/PIECE          from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/whole/ITERATION/SENDER                from a replica of the stage itself
 
 Artifact bucket:
     data/DIGEST/index.json, data/DIGEST/{train,test}-{input,target}-SHARD.safetensors
@@ -13,12 +14,15 @@ Artifact bucket:
     runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
     runs/RUN/segments/SEGMENT/ATTEMPT/checkpoint/layer-LAYER.safetensors
     runs/RUN/segments/SEGMENT/ATTEMPT/{progress,summary,failure,timeline}/STAGE-REPLICA.json
-    runs/RUN/segments/SEGMENT/ATTEMPT/abort.json
+    runs/RUN/aborts/SEGMENT-ATTEMPT.json                      the workflow writes it too, which cannot pad numbers
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+ABORT_FORMAT = "runs/{}/aborts/{}-{}.json"
+"""Of run, segment and attempt, as both ``str.format`` and Step Functions' States.Format fill it in."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,14 @@ class GangKeys:
     def gradient(self, iteration: int, micro_batch: int) -> str:
         return f"{self._inbox}/gradient/{iteration:08d}/{micro_batch:05d}"
 
-    def split(self, iteration: int, owner: int, sender: int) -> str:
-        return f"{self._inbox}/split/{iteration:08d}/{owner:04d}/{sender:04d}"
+    def split(self, iteration: int, owner: int, sender: int, piece: int = 0) -> str:
+        return f"{self._inbox}/split/{iteration:08d}/{owner:04d}/{sender:04d}/{piece:06d}"
 
-    def merged(self, iteration: int, owner: int) -> str:
-        return f"{self._inbox}/merged/{iteration:08d}/{owner:04d}"
+    def merged(self, iteration: int, owner: int, piece: int = 0) -> str:
+        return f"{self._inbox}/merged/{iteration:08d}/{owner:04d}/{piece:06d}"
+
+    def whole(self, iteration: int, sender: int) -> str:
+        return f"{self._inbox}/whole/{iteration:08d}/{sender:04d}"
 
     @property
     def checkpoint_prefix(self) -> str:
@@ -55,7 +62,7 @@ class GangKeys:
 
     @property
     def abort(self) -> str:
-        return f"{self._artifacts}/abort.json"
+        return ABORT_FORMAT.format(self.run, self.segment, self.attempt)
 
     def progress(self, stage: int, replica: int) -> str:
         return f"{self._artifacts}/progress/{stage:03d}-{replica:04d}.json"
@@ -116,6 +123,19 @@ _GANG = re.compile(r"(\d{5})/(\d{3})/.+")
 def parse_gang(run: str, key: str) -> GangKeys | None:
     """The gang of ``run`` that the artifact ``key`` belongs to, or None when it belongs to none."""
     match = _GANG.fullmatch(key.removeprefix(segments_prefix(run)))
+    return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
+
+
+def aborts_prefix(run: str) -> str:
+    return f"{run_prefix(run)}aborts/"
+
+
+_ABORT = re.compile(r"(\d+)-(\d+)\.json")
+
+
+def parse_abort(run: str, key: str) -> GangKeys | None:
+    """The gang of ``run`` whose abort marker ``key`` is, or None when it is none."""
+    match = _ABORT.fullmatch(key.removeprefix(aborts_prefix(run)))
     return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
 
 

@@ -117,13 +117,16 @@ class Lanes:
 
         def upload() -> None:
             try:
-                start_s = time.time()
-                size = self._mailbox.send(stage, key, bundle)
-                self._recorder.add(Lane.UPLOAD, iteration, instruction, start_s, size)
+                self._upload(iteration, instruction, stage, key, bundle)
             finally:
                 self._upload_slots.release()
 
         self._submit(self._uploads, upload)
+
+    def _upload(self, iteration: int, instruction: str, stage: int, key: str, bundle: Bundle) -> None:
+        start_s = time.time()
+        size = self._mailbox.send(stage, key, bundle)
+        self._recorder.add(Lane.UPLOAD, iteration, instruction, start_s, size)
 
     def _awaiting(
         self, iteration: int, instruction: str, key: str, turn: Turn, arrived: threading.Event
@@ -161,9 +164,13 @@ class Lanes:
 
         return self._submit(self._prefetches, download)
 
-    def send_sync(self, iteration: int, key: str, bundle: Bundle) -> None:
-        """Uploads a part of the stage's gradients to the stage's own inbox."""
-        self.send(iteration, "R", self._own_stage, key, bundle)
+    def send_sync(self, iteration: int, key: str, bundle: Bundle) -> "Future[None]":
+        """Uploads a part of the stage's gradients to the stage's own inbox; never waits.
+
+        The bundle must not change until the upload is done: it is encoded only when its turn comes, so that what is
+        queued, views of one flat gradient, takes no memory.
+        """
+        return self._submit(self._uploads, lambda: self._upload(iteration, "R", self._own_stage, key, bundle))
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""

@@ -10,7 +10,7 @@ from runtime.codec import Bundle, decode, encode
 from runtime.errors import FuncpipeError
 from runtime.pacing import FIRST_LOOK, FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_GROWTH
 from runtime.records import Abort
-from runtime.store import KeyNotFound, Store
+from runtime.store import Data, KeyNotFound, Store
 
 ABORT_POLL_S = 1.0
 
@@ -44,7 +44,7 @@ class Turn:
 class Awaited:
     """Bytes that were awaited, and for how long they were not there: in all, and since it was their turn."""
 
-    data: bytes
+    data: Data
     waited_s: float
     due_s: float
 
@@ -140,7 +140,7 @@ class Mailbox:
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_S)
 
     @staticmethod
-    def _ask(store: Store, key: str) -> bytes | None:
+    def _ask(store: Store, key: str) -> Data | None:
         try:
             return store.get(key)
         except KeyNotFound:

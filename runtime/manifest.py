@@ -6,6 +6,7 @@ that CDK does not. The text is canonical: the same manifest is always the same b
 
 import hashlib
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,8 +27,9 @@ from runtime.limits import (
 )
 from runtime.schedule import ScheduleName
 from runtime.spec import DataSpec, EvaluationSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
+from runtime.synchronisation import Algorithm
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_STAGES = 64
 """A stage is 7 resources (function, invoke configuration, role, log group; inbox, its policy, its emptying on destroy)
 of CloudFormation's 500 per stack, of which 9 are shared."""
@@ -39,6 +41,10 @@ ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")]
 Requirement = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.+!_-]+)?$")
 ]
+
+
+_BRANCH = re.compile(r"(str-enum|constrained-str|function-)\W?.*")
+_OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 class Architecture(StrEnum):
@@ -87,6 +93,13 @@ class StagePrediction(Strict):
     usd_per_iteration: NonNegative = Field(description="of all replicas of the stage")
 
 
+class StageSynchronisation(Strict):
+    """How the replicas of a stage sum their gradients; without effect where there is one."""
+
+    algorithm: Algorithm = Algorithm.PIPELINED
+    piece_bytes: Annotated[int, Field(ge=1024, description="at most, of piece_pipelined")] = 1 << 20
+
+
 class Stage(Strict):
     """Layers ``first_layer`` to ``end_layer - 1`` as one Lambda function, run as ``replicas`` workers."""
 
@@ -96,6 +109,7 @@ class Stage(Strict):
     memory_mb: Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
     ephemeral_storage_mb: Annotated[int, Field(ge=LAMBDA_MIN_TMP_MB, le=LAMBDA_MAX_TMP_MB)] = LAMBDA_MIN_TMP_MB
     replicas: Annotated[int, Field(ge=1, le=STATES_ARRAY_RANGE_ITEMS)]
+    synchronisation: StageSynchronisation = StageSynchronisation()
     predicted: StagePrediction
 
     @property
@@ -111,12 +125,6 @@ class Stage(Strict):
                 f"(layers {self.first_layer} to {self.end_layer - 1}, names: {len(self.modules)})"
             )
         return self
-
-
-class SynchronisationSettings(Strict):
-    """How replicas average gradients."""
-
-    algorithm: Literal["scatter_reduce"] = "scatter_reduce"
 
 
 class SegmentPlan(Strict):
@@ -149,7 +157,7 @@ class Hashes(Strict):
 class Manifest(Strict):
     """One plan. See the module docstring."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: JobName
     model: ModelSpec
     data: DataSpec
@@ -157,7 +165,6 @@ class Manifest(Strict):
     training: TrainingSpec
     iterations: Annotated[int, Field(ge=1, description="optimiser steps of the whole run")]
     schedule: ScheduleName
-    synchronisation: SynchronisationSettings
     platform: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="platform profile planned for")
     architecture: Architecture
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)]
@@ -223,11 +230,22 @@ class Manifest(Strict):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key at a place, without the names of the union's branches that pydantic tried there."""
+    parts = [str(part) for part in location]
+    named = [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if not _BRANCH.fullmatch(part) and not (before == "optimizer" and part in _OPTIMIZERS)
+    ]
+    return ".".join(named) or "(whole file)"
+
+
 def describe_errors(error: ValidationError, origin: str) -> str:
     """Pydantic's findings as lines 'origin: key: what is wrong (given: value)'."""
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+        key = _key(item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         given = item.get("input")
         shown = "" if isinstance(given, dict | list) or item["type"] == "missing" else f" (given: {given!r:.120})"

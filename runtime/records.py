@@ -1,12 +1,21 @@
 """The small JSON records that workers leave in the artifact bucket, and the event that starts a worker."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from runtime.manifest import RunId, Sha256
 from runtime.schedule import Lane
 from runtime.spec import Strict
+
+
+def _unix_time(value: Any) -> Any:
+    """Step Functions knows the time as ISO 8601 text only."""
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else value
+
+
+UnixTime = Annotated[float, BeforeValidator(_unix_time)]
 
 
 class WorkerEvent(Strict):
@@ -76,24 +85,28 @@ class WorkerSummary(Strict):
 
 
 class Failure(Strict):
-    """Why a worker stopped: kept for watch and the report."""
+    """Why a worker stopped: kept for watch and the report.
+
+    "died" is told by others, of a worker that ended without a word (killed, out of memory, out of time): by the
+    workflow, or by the owner of local processes.
+    """
 
     event: WorkerEvent
     kind: Literal["exception", "aborted", "stalled", "died"]
-    iteration: int | None
-    instruction: str | None
+    iteration: int | None = None
+    instruction: str | None = None
     error: str
-    traceback: str
-    at: float
+    traceback: str = ""
+    at: UnixTime
 
 
 class Abort(Strict):
-    """Tells every worker of a gang to stop; the first writer wins."""
+    """Tells every worker of a gang to stop. Workers and owners write it only where there is none."""
 
     reason: Literal["failure", "stopped"]
     message: str
     failure: Failure | None = None
-    at: float
+    at: UnixTime
 
 
 class Commit(Strict):

@@ -42,3 +42,16 @@ def source_sha256(folder: Path) -> str:
         digest.update(f"{len(path.as_posix())} {path.as_posix()} {len(content)} ".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def check_source(folder: Path, planned_sha256: str) -> None:
+    """Refuses a source folder that is not the one planned for.
+
+    Raises:
+        UserInputError: ``folder`` is missing, or its files have changed since the plan was made.
+    """
+    if (found := source_sha256(folder)) != planned_sha256:
+        raise UserInputError(
+            f"{folder}: the source has changed since the plan was made (SHA-256: {found}, planned: {planned_sha256}). "
+            "Plan again with `funcpipe plan`."
+        )

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 Body = bytes | bytearray | memoryview
+Data = bytes | bytearray
 
 
 class KeyNotFound(KeyError):
@@ -23,8 +24,8 @@ class Store(ABC):
         of several concurrent writers exactly one gets True."""
 
     @abstractmethod
-    def get(self, key: str) -> bytes:
-        """The object. Raises KeyNotFound."""
+    def get(self, key: str) -> Data:
+        """The object, in memory that is the caller's own. Raises KeyNotFound."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from runtime.store import Body, KeyNotFound, Store
+from runtime.store import Body, Data, KeyNotFound, Store
 
 _INCOMING = ".incoming"
 
@@ -43,9 +43,14 @@ class DirectoryStore(Store):
             os.unlink(temporary)
         return True
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Data:
         try:
-            return self._path(key).read_bytes()
+            with open(self._path(key), "rb", buffering=0) as file:
+                data = bytearray(os.fstat(file.fileno()).st_size)
+                view = memoryview(data)
+                while view and (count := file.readinto(view)):
+                    view = view[count:]
+                return data
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise KeyNotFound(key) from None
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runtime.records import Traffic
 from runtime.spec import NonNegative, Positive, Strict
-from runtime.store import Body, KeyNotFound, Store
+from runtime.store import Body, Data, KeyNotFound, Store
 
 
 class TrafficCounter:
@@ -39,7 +39,7 @@ class CountingStore(Store):
         self._counter.add(puts=1, bytes_up=len(body))
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Data:
         try:
             data = self._store.get(key)
         except KeyNotFound:
@@ -73,14 +73,19 @@ class _Direction:
         self._lock = threading.Lock()
         self._free_at = 0.0
 
-    def transfer(self, size: int) -> None:
+    def begin(self) -> float:
+        """Now, as ``transfer`` takes it."""
+        return self._clock()
+
+    def transfer(self, size: int, begun: float) -> None:
+        """Waits until ``size`` bytes that began to flow at ``begun``, or when the line was free, are through."""
         if self._rate is None:
             return
         with self._lock:
-            now = self._clock()
-            self._free_at = max(now, self._free_at) + size / self._rate
-            wait = self._free_at - now
-        self._sleep(wait)
+            self._free_at = max(begun, self._free_at) + size / self._rate
+            wait = self._free_at - self._clock()
+        if wait > 0:
+            self._sleep(wait)
 
 
 class Link:
@@ -111,13 +116,14 @@ class ThrottledStore(Store):
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> bool:
         self._link.request()
-        self._link.up.transfer(len(body))
+        self._link.up.transfer(len(body), self._link.up.begin())
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Data:
         self._link.request()
+        begun = self._link.down.begin()  # bytes flow while the store reads: its own time is not on top of the link's
         data = self._store.get(key)
-        self._link.down.transfer(len(data))
+        self._link.down.transfer(len(data), begun)
         return data
 
     def delete(self, key: str) -> None:

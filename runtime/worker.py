@@ -27,7 +27,7 @@ from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
 from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
-from runtime.scatter_reduce import ScatterReduce
+from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
@@ -38,6 +38,8 @@ PROGRESS_INTERVAL_S = 1.0
 """A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""
 CHECKPOINT_SHARE = 0.05
 """Part of the functions' timeout that is kept for the checkpoint, the summary and the commit."""
+LAST_WORDS_SHARE = 0.02
+"""Part of its life time before the end of which a waiting worker gives up, so that it can tell what it waited for."""
 LONGEST_ITERATIONS = 1.5
 """An iteration is begun only while this many of the longest one so far would fit."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, KiB on Linux
@@ -77,7 +79,7 @@ class Worker:
             artifacts=invocation.artifacts,
             gang=self.gang,
             stall_timeout_s=manifest.segment.stall_timeout_s,
-            deadline=time.monotonic() + invocation.remaining_s(),
+            deadline=time.monotonic() + (1 - LAST_WORDS_SHARE) * invocation.remaining_s(),
         )
         self._recorder = Recorder(event.stage, event.replica)
         self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
@@ -139,7 +141,14 @@ class Worker:
             is_first=self._is_first,
         )
         self._trainable = [p for p in self._layers.parameters() if p.requires_grad]
-        self._reduce = ScatterReduce(self.lanes, self.gang, event.replica, stage.replicas)
+        self._reduce = GradientSum(
+            self.lanes,
+            self.gang,
+            settings=stage.synchronisation,
+            replica=event.replica,
+            replicas=stage.replicas,
+            parameters=self._trainable,
+        )
         self._readers: dict[str, ShardReader] = {}
         if fields := ["input"] * self._is_first + ["target"] * self._is_last:
             index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
@@ -189,7 +198,7 @@ class Worker:
                     self._send(iteration, instruction, self._event.stage - 1, self.gang.gradient)
                 case Op.REDUCE:
                     if self._trainable:
-                        self._reduce(iteration, self._trainable)
+                        self._reduce(iteration)
                 case Op.STEP:
                     with self._recorder.computing(iteration, str(instruction)):
                         self._step()
@@ -306,8 +315,8 @@ class Worker:
         for replica in range(1, self._stage.replicas):
             self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
         if self._stage.replicas > 1 and self._trainable and iterations:
-            for replica in range(self._stage.replicas):  # all replicas are done: nobody reads these any more
-                self._mailbox.discard(self.gang.merged(iterations[-1], replica))
+            for name in self._reduce.left_behind(iterations[-1]):  # all replicas are done: nobody reads these any more
+                self._mailbox.discard(name)
         summary = self._summarise(iterations, digests)
         if event.stage == 0:
             self._commit(iterations, summary)

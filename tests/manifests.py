@@ -44,6 +44,8 @@ def manifest_document(
     source_hash: str = "c" * 64,
     requirements: Sequence[str] = (),
     on_destroy: str = "delete",
+    synchronisation: str = "pipelined",
+    piece_bytes: int = 1 << 20,
 ) -> dict[str, Any]:
     """The manifest as a JSON document, to be edited by tests of malformed ones.
 
@@ -53,6 +55,7 @@ def manifest_document(
         replicas, memory_mb: of every stage, or one per stage.
         epochs, iterations: at most one; one epoch when neither is given.
         segment_iterations: iterations of a segment; all of them when not given.
+        synchronisation, piece_bytes: of every stage.
         source_hash: ``runtime.source.source_sha256`` of the source folder, where packaging is tested.
     """
     layers = [2] * stages if layers is None else list(layers)
@@ -82,7 +85,6 @@ def manifest_document(
         "evaluation": {"metric": metric},
         "iterations": steps,
         "schedule": "gpipe",
-        "synchronisation": {"algorithm": "scatter_reduce"},
         "platform": "aws-lambda",
         "architecture": architecture,
         "max_concurrency": LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY,
@@ -94,6 +96,7 @@ def manifest_document(
                 "memory_mb": memory,
                 "ephemeral_storage_mb": 512,
                 "replicas": degree,
+                "synchronisation": {"algorithm": synchronisation, "piece_bytes": piece_bytes},
                 "predicted": {
                     "compute_s": 0.5,
                     "upload_s": 0.1,

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "launch": {"planner", "runtime"},
     "cli": {"launch", "planner", "runtime", "localaws"},
     "localaws": set(),
+    "bench": {"launch", "runtime"},
     "app": {"infra", "runtime"},
 }
 """Package (or module) -> packages of the project that it may import besides itself."""
@@ -30,10 +31,14 @@ CONTRACT = (
     "keys",
     "batches",
     "schedule",
+    "seeds",
+    "pacing",
     "source",
     "log",
     "metrics",
+    "synchronisation",
     "store",
+    "store_urls",
     "store_directory",
     "store_s3",
     "store_wrappers",

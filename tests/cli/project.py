@@ -9,6 +9,9 @@ from runtime.spec import DataSpec
 from tests.manifests import make_manifest
 
 MODEL = """
+import os
+import signal
+
 import torch
 from torch import nn
 
@@ -18,8 +21,15 @@ class Raising(nn.Module):
         raise RuntimeError("layer on \\x1b[31mfire")
 
 
-def build(fail=False):
-    last = Raising() if fail else nn.Linear(8, 3)
+class Dying(nn.Linear):
+    def forward(self, x):
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
+def build(fail=False, die=False):
+    last = Raising() if fail else Dying(8, 3) if die else nn.Linear(8, 3)
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), last)
 """
 

@@ -161,7 +161,7 @@ def test_an_edited_manifest_exits_2(folder, capsys):
     good = path.read_text()
     for old, new, said in (
         ('"memory_mb": 1024', '"memory_mb": 20000', "stages.0.memory_mb"),
-        ('"schema_version": 1', '"schema_version": 99', "schema_version is 99"),
+        ('"schema_version": 2', '"schema_version": 99', "schema_version is 99"),
         ('"name"', '"nam"', "name"),
         ("{", "[", "not valid JSON"),
     ):

@@ -60,6 +60,10 @@ class Aws:
             raise KeyboardInterrupt
         return {"executionArn": arn}
 
+    def list_executions(self, stateMachineArn: str, statusFilter: str, maxResults: int) -> dict[str, Any]:
+        found = [arn for arn, execution in self.executions.items() if execution["status"] == statusFilter]
+        return {"executions": [{"name": arn.rpartition(":")[2]} for arn in found[:maxResults]]}
+
     def describe_execution(self, executionArn: str) -> dict[str, Any]:
         if self.down:
             raise self._refuse("DescribeExecution", "ServiceUnavailable", "try later")
@@ -126,8 +130,19 @@ def test_a_run_id_is_used_once(aws, tmp_path, capsys):
     assert "'first' has been used" in capsys.readouterr().err
     # Another project folder does not know the run, but the bucket does.
     (tmp_path / ".funcpipe" / "runs" / "first.json").unlink()
+    aws.executions.clear()
     assert main(["start", "p/manifest.json", "--run", "first"]) == 2
     assert "'first' is used already" in capsys.readouterr().err
+
+
+def test_one_run_at_a_time_on_a_stack(aws, capsys):
+    assert main(["start", "p/manifest.json", "--run", "first"]) == 0
+    assert main(["start", "p/manifest.json", "--run", "second"]) == 2
+    message = capsys.readouterr().err
+    assert "busy with run 'first'" in message and "funcpipe stop first" in message and "-c stack=" in message
+    assert main(["watch", "second"]) == 2, "it was not begun"
+    assert main(["stop", "first"]) == 0
+    assert main(["start", "p/manifest.json", "--run", "second"]) == 0
 
 
 def test_an_execution_of_that_name_exits_2_and_leaves_no_run(aws, capsys):

@@ -79,7 +79,10 @@ class Synthesised:
     @property
     def state_machine(self) -> dict[str, Any]:
         (properties,) = self.resources("AWS::StepFunctions::StateMachine").values()
-        return json.loads(text(properties["DefinitionString"]))
+        definition = text(properties["DefinitionString"])
+        for name, value in properties["DefinitionSubstitutions"].items():
+            definition = definition.replace(f"${{{name}}}", value)
+        return json.loads(definition)
 
 
 def listed(value: Any) -> list[Any]:

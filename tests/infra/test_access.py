@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from runtime import keys
 from tests.infra.synthesis import Synthesised, listed, text
 
 OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
@@ -92,9 +93,21 @@ def test_the_workflow_invokes_the_stages_and_nothing_else(stack: Synthesised) ->
     assert invocable == {key for key, properties in functions.items() if "Environment" in properties}
     actions = {action for statement in stack.statements(role) for action in listed(statement["Action"])}
     distributed = any(stage.replicas > 40 for stage in stack.manifest.stages)
-    assert actions == {"lambda:InvokeFunction"} | (
+    assert actions == {"lambda:InvokeFunction", "s3:PutObject"} | (
         {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} if distributed else set()
     )
+
+
+def test_the_workflow_writes_abort_markers_and_nothing_else(stack: Synthesised) -> None:
+    (machine,) = stack.resources("AWS::StepFunctions::StateMachine").values()
+    role = machine["RoleArn"]["Fn::GetAtt"][0]
+    *_, inboxes, artifacts = next(roles(stack))
+    marker = keys.GangKeys("r", 12, 3).abort
+    assert stack.allows(role, "s3:PutObject", f"arn({artifacts})/{marker}")
+    for key in (keys.manifest("r"), keys.commit("r", 1), keys.GangKeys("r", 12, 3).failure(0, 0), "data/x", "aborts/x"):
+        assert not stack.allows(role, "s3:PutObject", f"arn({artifacts})/{key}")
+    for bucket in inboxes.values():
+        assert not stack.allows(role, "s3:PutObject", f"arn({bucket})/{marker}")
 
 
 def test_no_role_has_a_wildcard_action_or_resource(stack: Synthesised) -> None:
@@ -104,7 +117,8 @@ def test_no_role_has_a_wildcard_action_or_resource(stack: Synthesised) -> None:
             assert statement["Effect"] == "Allow"
             assert not [action for action in listed(statement["Action"]) if "*" in action]
             for resource in map(text, listed(statement["Resource"])):
-                assert "*" not in resource.removesuffix("*"), resource
+                within_a_run = resource.removesuffix(keys.ABORT_FORMAT.format("*", "*", "*"))
+                assert "*" not in within_a_run.removesuffix("*"), resource
                 assert resource.startswith("arn(") or "Name(" in resource or resource in stack.template["Resources"]
 
 

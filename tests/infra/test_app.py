@@ -68,3 +68,9 @@ def test_wrong_input_is_one_message_and_status_2(tmp_path: Path, context: dict[s
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_python_without_the_projects_packages_is_told_in_one_line() -> None:
+    done = subprocess.run([sys.executable, "-S", "app.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Activate this project's environment" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -6,10 +6,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import aws_cdk as cdk
 import pytest
 
 from infra import code_folder
 from infra.packaging import Packaging
+from infra.training_stack import TrainingStack
 from runtime.errors import FuncpipeError, UserInputError
 from tests.infra.synthesis import Synthesised, synthesise
 
@@ -70,7 +72,9 @@ def test_a_zip_holds_the_runtime_and_the_source(tmp_path: Path) -> None:
         "source/package/words.txt",
     }
     shipped = {name for name in found if not name.startswith("source/")}
-    assert shipped == {f"runtime/{path.name}" for path in code_folder.RUNTIME.glob("*.py")}
+    assert shipped == {
+        path.relative_to(code_folder.RUNTIME.parent).as_posix() for path in code_folder.RUNTIME.rglob("*.py")
+    }
     assert {function["Code"]["S3Key"] for function in stack.functions} == {f"{code_of(stack).name[6:]}.zip"}
 
 
@@ -94,7 +98,7 @@ def test_a_source_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     planned = synthesise(tmp_path)
     (tmp_path / "source" / "new.py").write_text("")
     with pytest.raises(UserInputError, match="changed since the plan") as caught:
-        code_folder.check_source(planned.manifest, tmp_path / "source")
+        TrainingStack(cdk.App(), "again", manifest=planned.manifest, source=tmp_path / "source")
     assert planned.manifest.hashes.source in str(caught.value)
     assert "funcpipe plan" in str(caught.value)
 
@@ -102,7 +106,7 @@ def test_a_source_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
 def test_a_missing_source_is_refused(tmp_path: Path) -> None:
     planned = synthesise(tmp_path)
     with pytest.raises(UserInputError, match="does not exist"):
-        code_folder.check_source(planned.manifest, tmp_path / "elsewhere")
+        TrainingStack(cdk.App(), "again", manifest=planned.manifest, source=tmp_path / "elsewhere")
 
 
 def test_a_source_too_large_for_a_zip_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,12 @@ def test_every_bucket_uses_the_key_and_every_worker_may(with_everything: Synthes
             assert with_everything.allows(role, f"kms:{action}", f"arn({key})") == bool(expected)
 
 
+def test_the_workflow_may_use_the_key_for_its_abort_markers(with_everything: Synthesised) -> None:
+    (key,) = with_everything.resources("AWS::KMS::Key")
+    (machine,) = with_everything.resources("AWS::StepFunctions::StateMachine").values()
+    assert with_everything.allows(machine["RoleArn"]["Fn::GetAtt"][0], "kms:GenerateDataKey", f"arn({key})")
+
+
 def test_every_role_has_the_boundary(with_everything: Synthesised) -> None:
     bounded = {
         role: text(properties.get("PermissionsBoundary", ""))
@@ -187,7 +193,7 @@ def test_who_may_start_may_not_do_more(with_everything: Synthesised) -> None:
     def allowed(action: str, resource: str) -> bool:
         return with_everything.allows(starter, action, resource)
 
-    assert allowed("states:StartExecution", machine)
+    assert allowed("states:StartExecution", machine) and allowed("states:ListExecutions", machine)
     for key in ("data/d/index.json", "runs/r/manifest.json"):
         assert allowed("s3:GetObject", f"arn({artifacts})/{key}")
         assert allowed("s3:PutObject", f"arn({artifacts})/{key}")

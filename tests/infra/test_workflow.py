@@ -1,6 +1,7 @@
 """The state machine's shape, and the order of states as an interpreter would take it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from infra.workflow import history_events, stage_label
-from runtime.errors import UserInputError
+from runtime import keys
+from runtime.errors import UserInputError, WorkerFailed
 from runtime.limits import STATES_PAYLOAD_BYTES
-from runtime.records import WorkerEvent
+from runtime.records import Abort, WorkerEvent
 from tests.infra.synthesis import Synthesised, synthesise, walk
 from tests.manifests import make_manifest
 
@@ -49,7 +51,7 @@ def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
     carried = ("run", "segment", "attempt", "manifest_sha256")
     for index, branch in enumerate(segment_of(stack)["Branches"]):
         (state,) = branch["States"].values()
-        (task,) = state["ItemProcessor"]["States"].values()
+        task = worker_of(state)
         event = {key.removesuffix(".$"): value for key, value in state["ItemSelector"].items()}
         assert set(event) == set(WorkerEvent.model_fields)
         assert event["stage"] == index
@@ -57,6 +59,12 @@ def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
         assert {key: state["ItemSelector"][f"{key}.$"] for key in carried} == {key: f"$.{key}" for key in carried}
         assert task["Resource"].endswith(":states:::lambda:invoke")
         assert task["Parameters"] == {"FunctionName": f"arn({functions[index]})", "Payload.$": "$"}
+
+
+def worker_of(stage: dict[str, Any]) -> dict[str, Any]:
+    """The first state of a stage's Map: the task that is a worker."""
+    processor = stage["ItemProcessor"]
+    return processor["States"][processor["StartAt"]]
 
 
 def test_the_state_carries_the_run_and_the_deployed_plan(stack: Synthesised) -> None:
@@ -71,21 +79,82 @@ def test_the_state_carries_the_run_and_the_deployed_plan(stack: Synthesised) -> 
         assert advanced[f"{key}.$"] == f"$.{key}"
 
 
-def test_results_are_discarded_and_nothing_is_retried(stack: Synthesised) -> None:
+def test_results_are_discarded_and_no_worker_is_started_twice(stack: Synthesised) -> None:
     states = [
         v for v in walk(stack.state_machine) if isinstance(v, dict) and v.get("Type") in ("Map", "Parallel", "Task")
     ]
-    assert len(states) == 1 + 2 * len(stack.manifest.stages)
+    assert len(states) == 1 + 3 * len(stack.manifest.stages), "a segment; of each stage a Map, a worker, an abort"
     for state in states:
-        assert "Retry" not in state
-        discarded = "OutputPath" if state["Type"] == "Task" else "ResultPath"
+        # A throttled function has not been started.
+        tried_again = [error for retry in state.get("Retry", []) for error in retry["ErrorEquals"]]
+        is_worker = state.get("Resource", "").endswith(":lambda:invoke")
+        assert tried_again == (["Lambda.TooManyRequestsException"] if is_worker else [])
+        discarded = "OutputPath" if is_worker else "ResultPath"
         assert discarded in state and state[discarded] is None
+
+
+def test_a_throttled_start_is_given_up_before_the_others_stall(stack: Synthesised) -> None:
+    for branch in segment_of(stack)["Branches"]:
+        ((_, state),) = branch["States"].items()
+        (retry,) = worker_of(state)["Retry"]
+        waits = [retry["IntervalSeconds"] * retry["BackoffRate"] ** n for n in range(retry["MaxAttempts"])]
+        assert 10 < sum(waits) < stack.manifest.segment.stall_timeout_s
+
+
+def test_who_dies_leaves_an_abort_marker(stack: Synthesised) -> None:
+    """Follows a worker's failure by the catchers, and reads the marker as its gang would."""
+    for index, branch in enumerate(segment_of(stack)["Branches"]):
+        ((_, state),) = branch["States"].items()
+        states = state["ItemProcessor"]["States"]
+        own, other = worker_of(state)["Catch"]
+        assert own["ErrorEquals"] == [WorkerFailed.__name__] and other["ErrorEquals"] == ["States.ALL"]
+        failed = states[own["Next"]]
+        assert failed["Type"] == "Fail" and failed["CausePath"] == own["ResultPath"] + ".Cause"
+
+        abort = states[other["Next"]]
+        assert abort["Resource"].endswith(":states:::aws-sdk:s3:putObject")
+        (caught,) = abort["Catch"]
+        assert states[abort["Next"]] == states[caught["Next"]] == failed, "in any case, the worker's failure"
+        event = {"run": "r", "segment": 12, "attempt": 0, "stage": index, "replica": 1, "manifest_sha256": "a" * 64}
+        given = {**event, "failure": {"Error": "Runtime.ExitError", "Cause": "signal: killed {}"}}
+        parameters = filled_in(abort["Parameters"], given)
+        assert parameters["Key"] == keys.GangKeys("r", 12, 0).abort
+        marker = Abort.model_validate(parameters["Body"])
+        assert marker.reason == "failure" and marker.at == 1_700_000_000
+        assert (
+            "Runtime.ExitError: signal: killed {}" in marker.message and f"stage {index}, replica 1" in marker.message
+        )
+        assert marker.failure is not None
+        assert marker.failure.event == WorkerEvent.model_validate(event)
+        assert (marker.failure.kind, marker.failure.error) == ("died", "Runtime.ExitError: signal: killed {}")
+
+
+def filled_in(template: Any, given: dict[str, Any]) -> Any:
+    """A payload template as Step Functions fills it in: paths, the context's time, and States.Format."""
+
+    def value(expression: str) -> Any:
+        if expression == "$$.State.EnteredTime":
+            return "2023-11-14T22:13:20.000Z"
+        if expression.startswith("States.Format("):
+            text, *paths = re.findall(r"'[^']*'|\$[\w.]+", expression)
+            return text.strip("'").format(*map(value, paths))
+        found: Any = given
+        for name in expression.removeprefix("$.").split("."):
+            found = found[name]
+        return found
+
+    if not isinstance(template, dict):
+        return template
+    return {
+        key.removesuffix(".$"): value(item) if key.endswith(".$") else filled_in(item, given)
+        for key, item in template.items()
+    }
 
 
 def test_failure_has_one_place(stack: Synthesised) -> None:
     machine = stack.state_machine
-    (catch,) = [c for value in walk(machine) if isinstance(value, dict) for c in value.get("Catch", [])]
-    assert segment_of(stack)["Catch"] == [catch]
+    """What a branch catches ends in the branch's own failure, which the segment catches."""
+    (catch,) = segment_of(stack)["Catch"]
     assert catch["ErrorEquals"] == ["States.ALL"]
     failed = machine["States"][catch["Next"]]
     assert failed["Type"] == "Fail"
@@ -132,10 +201,10 @@ def test_every_state_is_reachable_and_every_successor_exists(stack: Synthesised)
                 continue
             reached.add(name)
             state = graph["States"][name]
-            steps = [state, *state.get("Catch", []), *state.get("Choices", [])]
+            steps = [state, *state.get("Choices", [])]
             successors = [step[key] for step in steps for key in ("Next", "Default") if key in step]
             assert bool(successors) != (state.get("End") is True or state["Type"] in ("Succeed", "Fail")), name
-            waiting += successors
+            waiting += successors + [catch["Next"] for catch in state.get("Catch", [])]
         assert reached == graph["States"].keys()
 
 
@@ -153,6 +222,24 @@ def test_names_are_unique_and_short(stack: Synthesised) -> None:
     found = names(stack.state_machine)
     assert len(found) == len(set(found))
     assert max(map(len, found)) <= 80
+
+
+def test_a_stage_of_another_memory_leaves_the_definition_as_it_was(tmp_path) -> None:
+    """What a reviewer of `cdk diff` reads is the memory, the stage's label and the plan's hash."""
+    before, after = (synthesise(tmp_path / str(mb), memory_mb=[1024, mb]) for mb in (1024, 2048))
+    changed = {
+        (resource["Type"], name)
+        for key, resource in after.template["Resources"].items()
+        for name, value in resource["Properties"].items()
+        if value != before.template["Resources"][key]["Properties"][name]
+    }
+    assert changed == {
+        ("AWS::Lambda::Function", "MemorySize"),
+        ("AWS::StepFunctions::StateMachine", "DefinitionSubstitutions"),
+    }
+    (old,), (new,) = (s.resources("AWS::StepFunctions::StateMachine").values() for s in (before, after))
+    names = {k for k, v in new["DefinitionSubstitutions"].items() if v != old["DefinitionSubstitutions"][k]}
+    assert names == {"ManifestSha256", "Stage1"}
 
 
 def test_label_shows_layers_memory_and_replicas() -> None:

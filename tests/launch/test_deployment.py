@@ -77,6 +77,9 @@ def test_a_stack_that_is_not_there_is_answered_with_the_deploy_command(stubbed):
         find_deployment(make_manifest(), PATH, "other", cloudformation=client)
     assert "stack 'other' is not deployed" in str(caught.value)
     assert f"npx cdk deploy -c manifest={PATH} -c stack=other" in str(caught.value)
+    stubber.add_client_error("describe_stacks", "ValidationError", "Stack with id other does not exist")
+    with pytest.raises(UserInputError, match=r"funcpipe local exec -- npx cdk deploy .* -c packaging=zip"):
+        find_deployment(make_manifest(), PATH, "other", embedded=True, cloudformation=client)
 
 
 def test_a_stack_of_another_plan_is_answered_with_both_hashes_and_diff(stubbed):

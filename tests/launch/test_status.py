@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from launch.following import Ending, follow
@@ -13,6 +15,7 @@ from runtime.store_directory import DirectoryStore
 from tests.launch.hand_written import (
     RUN,
     a_failure,
+    event,
     put_abort,
     put_commit,
     put_failure,
@@ -180,6 +183,30 @@ def test_a_failure_known_only_from_the_abort_marker_is_told_too(store, manifest)
     assert primary_failures(records) == (cause,)
 
 
+def test_a_death_told_by_the_workflow_says_where_the_worker_was(store, manifest):
+    """The marker as Step Functions writes it: times in ISO 8601, Lambda's error as JSON in text."""
+    put_progress(store, 1, 1, 7)
+    cause = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": "Error: signal: killed"})
+    marker = {
+        "reason": "failure",
+        "message": f"stage 1, replica 1, segment 0, attempt 0: Runtime.ExitError: {cause}",
+        "failure": {
+            "event": event(manifest, 1, 1).model_dump(),
+            "kind": "died",
+            "error": f"Runtime.ExitError: {cause}",
+            "at": "1970-01-01T00:16:45.000Z",
+        },
+        "at": "1970-01-01T00:16:45.000Z",
+    }
+    store.put(GangKeys(RUN, 0, 0).abort, json.dumps(marker).encode())
+    found = status(store)
+    assert found.state is RunState.FAILED
+    (failure,) = found.failures
+    assert (failure.kind, failure.iteration, failure.at) == ("died", 7, 1005)
+    assert failure.error.startswith("Runtime.ExitError: Error: signal: killed\n")
+    assert "2048 MB" in failure.error and found.message == failure.error
+
+
 def test_a_stopped_run_is_stopped(store):
     put_progress(store, 0, 0, 1)
     put_abort(store, Abort(reason="stopped", message="by hand", at=1005))
@@ -223,7 +250,7 @@ def test_what_does_not_change_is_read_once(tmp_path, store, manifest):
     listed.clear()
     reader.read(NOW)
     assert fetched == [GangKeys(RUN, 2, 0).progress(0, 0)]
-    assert listed == ["runs/by-hand/commits/", "runs/by-hand/segments/00002/"]
+    assert listed == ["runs/by-hand/commits/", "runs/by-hand/aborts/", "runs/by-hand/segments/00002/"]
 
 
 def test_following_yields_until_the_executor_ends_and_reads_after_it(store, manifest):

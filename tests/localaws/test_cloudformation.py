@@ -1,9 +1,6 @@
 """What the emulator makes of templates: by CloudFormation alone, and by the CDK command with the kit's own stack."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,14 +8,11 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from localaws import control
 from localaws.inventory import inventory
-from localaws.variables import with_emulator
 from tests.conftest import RunningEmulator
+from tests.embedded.cdk import cdk
 from tests.localaws.waiting import wait_until
 from tests.manifests import write_project
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def create(emulator: RunningEmulator, **resources: Any) -> str:
@@ -98,16 +92,6 @@ def test_a_budget(emulator: RunningEmulator) -> None:
     assert delete(emulator, stack) == "DELETE_COMPLETE"
     with pytest.raises(ClientError, match="NotFoundException"):
         budgets.describe_budget(AccountId=emulator.account, BudgetName=name)
-
-
-def cdk(emulator: RunningEmulator, verb: str, *options: str | Path) -> str:
-    """What the CDK command prints, in the checkout's folder."""
-    environment = with_emulator(os.environ, emulator.environment)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [control.HOME / "node_modules" / ".bin" / "cdk", verb, "--ci", *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_kits_stack_is_deployed_and_destroyed_without_a_trace(emulator: RunningEmulator, tmp_path: Path) -> None:

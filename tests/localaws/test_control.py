@@ -179,13 +179,14 @@ def test_variables_replace_the_users_own_aws_settings() -> None:
         "AWS_REGION": "eu-west-1",
         "PATH": "/bin",
     }
-    emulator = Emulator(1, "s", 4567, "/state", "/log")
+    emulator = Emulator(1, "s", 4567, "/project/.funcpipe/local/run", "/log")
     merged = with_emulator(user, emulator.environment)
     assert "mine" not in merged.values()
     assert merged["PATH"] == "/bin"
     assert merged["AWS_ENDPOINT_URL"] == merged["AWS_ENDPOINT_URL_S3"] == "http://127.0.0.1:4567"
     assert merged["AWS_REGION"] == merged["AWS_DEFAULT_REGION"] == "us-east-1"
-    assert merged["CDK_HOME"] == "/state/cdk"
+    assert merged["CDK_HOME"] == "/project/.funcpipe/local/run/cdk"
+    assert merged["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] == "/project/.funcpipe/local/jsii", "not in the user's home"
 
 
 def test_alive_needs_the_same_start() -> None:

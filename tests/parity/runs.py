@@ -10,6 +10,7 @@ import torch
 
 from runtime.dataset import Dataset, load_dataset
 from runtime.spec import DataSpec, TrainingSpec
+from runtime.synchronisation import Algorithm
 from tests.examples.modules import EXAMPLES, load
 from tests.gangs import FixtureRun
 from tests.parity import oracle
@@ -102,6 +103,11 @@ def plan(
         "dtype": dtype,
         "segment_iterations": segment_iterations,
     }
+
+
+def summed_by(algorithm: Algorithm) -> dict[str, Any]:
+    """Options for a way to sum gradients, in pieces so small that the models here have many."""
+    return {"synchronisation": algorithm.value, "piece_bytes": 1024}
 
 
 def run_plan(example: Example, options: dict[str, Any], root: Path) -> tuple[Trained, TrainingSpec]:

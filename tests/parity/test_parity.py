@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from runtime.spec import LossName, TrainingSpec
+from runtime.synchronisation import Algorithm
 from tests.parity.runs import (
     ADAM,
     ADAMW,
@@ -29,6 +30,7 @@ from tests.parity.runs import (
     plan,
     run_oracle,
     run_plan,
+    summed_by,
     worst_error,
 )
 
@@ -97,6 +99,24 @@ def test_float32_equals_plain_torch(example: Example, optimizer: dict[str, Any],
     measured, training = run_plan(example, plan(example, [1, 3, 1], [3, 2, 1], optimizer, dtype="float32"), tmp_path)
     assert all(tensor.dtype == torch.float32 for tensor in measured.weights.values())
     assert worst_error(measured, run_oracle(example, training)) <= bound
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_every_way_to_sum_equals_plain_torch(algorithm: Algorithm, tmp_path: Path) -> None:
+    options = plan(DIGITS, [3, 2], [2, 3], SGD, segment_iterations=4)
+    measured, training = run_plan(DIGITS, {**options, **summed_by(algorithm)}, tmp_path)
+    assert worst_error(measured, run_oracle(DIGITS, training)) <= FLOAT64_BOUND
+
+
+@pytest.mark.parametrize("example", [DIGITS, CHARGPT], ids=_name)
+def test_all_ways_to_sum_give_the_same_bits(example: Example, tmp_path: Path) -> None:
+    options = plan(example, [1, 3, 1], [3, 4, 2], SGD, dtype="float32")
+    plain, *others = (
+        run_plan(example, {**options, **summed_by(algorithm)}, tmp_path / algorithm)[0] for algorithm in Algorithm
+    )
+    for other in others:
+        assert other.losses == plain.losses
+        assert all(torch.equal(tensor, other.weights[name]) for name, tensor in plain.weights.items())
 
 
 @pytest.mark.parametrize("example", [DIGITS, CHARGPT], ids=_name)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from tests.fixtures.source import unusual
 from tests.gangs import FixtureRun
@@ -45,6 +44,9 @@ def _train(root: Path, model: str, data: str, layers: list[int], replicas: list[
         ("recurrent", "sequences", [1, 1, 1, 1], [2, 1, 1, 1]),
         ("frozen_start", "numbers", [2, 3], [2, 1]),
         ("frozen_start", "numbers", [1, 2, 2], [1, 4, 1]),  # more replicas than micro-batches
+        ("own_class", "numbers", [1, 2], [2, 1]),
+        ("tied_inside", "numbers", [1, 2, 1], [1, 2, 1]),
+        ("list_of_tensors", "numbers", [1, 2], [1, 1]),
     ],
 )
 def test_float64_equals_plain_torch(
@@ -69,5 +71,9 @@ def test_batch_norm_sees_one_micro_batch_and_its_statistics_are_those_of_replica
 def test_exported_weights_load_into_the_plain_model(tmp_path: Path) -> None:
     measured, _ = _train(tmp_path, "normalised", "numbers", [1, 2, 1], [1, 1, 1])
     model = unusual.normalised().double()
-    missing = model.load_state_dict(measured.weights)
-    assert isinstance(model, nn.Sequential) and not missing.missing_keys
+    model.load_state_dict(measured.weights, strict=True)
+
+
+def test_buffers_outside_the_state_dict_are_not_exported(tmp_path: Path) -> None:
+    measured, _ = _train(tmp_path, "tied_inside", "numbers", [2, 2], [1, 1])
+    unusual.tied_inside().double().load_state_dict(measured.weights, strict=True)

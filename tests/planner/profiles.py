@@ -6,6 +6,7 @@ from planner.job import Limits, Objective
 from planner.profile_format import LayerProfile, LossProfile, Profile
 from runtime.manifest import DatasetFacts
 from runtime.spec import DataSpec, DType, LossName, ModelSpec, TrainingSpec
+from runtime.synchronisation import Algorithm
 
 MIB = 1 << 20
 
@@ -99,4 +100,5 @@ def random_limits(generator: random.Random) -> Limits:
         min_stages=generator.choice([1, 1, 2]),
         min_workers=generator.choice([1, 1, 3]),
         max_concurrency=generator.choice([5, 100]),
+        synchronisation=generator.sample(list(Algorithm), generator.choice([1, 1, 2])),
     )

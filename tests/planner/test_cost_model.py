@@ -5,6 +5,7 @@ from planner.platforms import PLATFORMS, find_platform
 from planner.pricing import LAMBDA_USD_PER_GB_S, Bill, bill, gb_seconds, lambda_compute, s3_puts
 from runtime.errors import UserInputError
 from runtime.manifest import Architecture
+from runtime.synchronisation import Algorithm
 from tests.planner.profiles import MIB, make_layer, make_profile, make_training
 
 
@@ -48,6 +49,26 @@ def test_scatter_reduce_as_published():
     latency = (0.027 + 0.040) / 2
     assert costs.stage(0, 1, 1769, 4).synchronise_s == pytest.approx(2 * 1.0 + 6 * latency)
     assert costs.stage(0, 1, 1769, 1).synchronise_s == 0
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_one_replica_has_nothing_to_sum(algorithm):
+    alone = model([make_layer(parameter_mib=75)]).stage(0, 1, 1769, 1, algorithm)
+    assert (alone.synchronise_s, alone.puts, alone.gets) == (0, 0, 0)
+
+
+def test_pieces_approach_the_bound_and_cost_requests():
+    costs = model([make_layer(parameter_mib=300)])
+    pieces, published = (costs.stage(0, 1, 1769, 4, a) for a in (Algorithm.PIECE_PIPELINED, Algorithm.PIPELINED))
+    bound = 2 * 4.0 * 3 / 4
+    assert bound < pieces.synchronise_s < 1.05 * bound
+    assert pieces.puts == 30 * published.puts, "75 MiB in pieces of 75 MiB/s times 33.5 ms"
+
+
+def test_all_to_all_holds_the_gradients_of_others():
+    costs = model([make_layer(parameter_mib=900, activation_mib=0, output_mib=0.1)])
+    whole, pieces = (costs.memory(0, 1, 3, a).synchronise for a in (Algorithm.ALL_TO_ALL, Algorithm.PIECE_PIPELINED))
+    assert whole - pieces > 4 * 900 * MIB
 
 
 def test_requests_of_an_iteration():

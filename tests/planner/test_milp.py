@@ -6,6 +6,7 @@ import pytest
 from planner.cost_model import CostModel
 from planner.job import Limits, Objective
 from planner.milp import solve
+from planner.partial_plans import MOST
 from planner.platforms import PLATFORMS
 from planner.problem import Problem, build_problem, replica_choices
 from runtime.errors import UserInputError
@@ -36,10 +37,11 @@ def every_plan(problem: Problem):
     options = {}
     for first, end in combinations(range(model.layer_count + 1), 2):
         options[first, end] = [
-            model.stage(first, end, memory_mb, degree)
+            model.stage(first, end, memory_mb, degree, algorithm)
             for memory_mb in limits.memory_mb
             for degree in degrees
-            if model.memory(first, end, degree).needed_mb <= memory_mb
+            for algorithm in (limits.synchronisation if degree > 1 else limits.synchronisation[:1])
+            if model.memory(first, end, degree, algorithm).needed_mb <= memory_mb
         ]
     for cuts in range(model.layer_count):
         for inner in combinations(range(1, model.layer_count), cuts):
@@ -69,17 +71,19 @@ def test_equals_brute_force(seed):
         with pytest.raises(UserInputError, match="no plan is within the limits"):
             solve(problem)
         return
-    found = solve(problem)
-    assert found.objective == pytest.approx(best, rel=5e-6)
-    assert found.gap == 0
-    assert problem.admits(found.stages)
+    for most_partial_plans in (MOST, 0):  # with and without what partial plans rule out
+        found = solve(problem, most_partial_plans=most_partial_plans)
+        assert found.objective == pytest.approx(best, rel=5e-6)
+        assert found.gap == 0
+        assert problem.admits(found.stages)
 
 
 def test_next_best_is_the_second_of_brute_force():
     profile = random_profile(random.Random(3), layers=3)
     problem = build_problem(cost_model(profile), Objective(), Limits(memory_mb=[1769, 3538], max_replicas=2))
     first = solve(problem)
-    second = solve(problem, excluded=first.stages)
+    second, again = (solve(problem, excluded=first.stages, most_partial_plans=most) for most in (MOST, 0))
+    assert second.objective == pytest.approx(again.objective, rel=5e-6)
     kept = set(problem.candidates)  # a plan that only wastes memory is no alternative
     values = sorted(value(problem, plan) for plan in every_plan(problem) if kept.issuperset(plan))
     assert first.objective == pytest.approx(values[0], rel=5e-6)

@@ -104,9 +104,11 @@ def test_profile_survives_its_file(profile, tmp_path):
     [
         (("layers", 0, "forward_s", 0), -1.0, "layers.0.forward_s.0"),
         (("layers", 0, "forward_s", 0), float("nan"), "layers.0.forward_s.0"),
+        (("layers", 0, "forward_s", 0), 1e30, "layers.0.forward_s.0"),
         (("layers", 1, "backward_s"), [], "layers.1.backward_s"),
         (("schema_version",), 2, "schema_version is 2"),
         (("base_bytes",), -5, "base_bytes"),
+        (("base_bytes",), True, "base_bytes"),
         (("threads",), [2], "threads"),
         (("surprise",), 1, "surprise"),
     ],

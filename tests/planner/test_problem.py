@@ -6,6 +6,7 @@ from planner.platforms import PLATFORMS
 from planner.problem import build_problem, merge_layers, replica_choices
 from runtime.errors import UserInputError
 from runtime.manifest import Architecture
+from runtime.synchronisation import Algorithm
 from tests.planner.profiles import make_layer, make_profile, make_training
 
 
@@ -32,8 +33,23 @@ def test_what_does_not_fit_is_never_a_candidate():
     made = problem([make_layer(parameter_mib=300) for _ in range(4)], Limits(memory_mb=[1024, 2048]))
     assert made.candidates
     for costs in made.candidates:
-        assert made.model.memory(costs.first, costs.end, costs.replicas).needed_mb <= costs.memory_mb
+        assert made.model.memory(costs.first, costs.end, costs.replicas, costs.algorithm).needed_mb <= costs.memory_mb
     assert not any((costs.first, costs.end) == (0, 4) for costs in made.candidates)
+
+
+def algorithms(parameter_mib, limits=None):
+    made = problem([make_layer(parameter_mib=parameter_mib)], limits)
+    return {costs.algorithm for costs in made.candidates if costs.replicas == 4}
+
+
+def test_each_size_of_gradient_has_its_way_to_be_summed():
+    assert algorithms(0.01) == {Algorithm.ALL_TO_ALL}, "better in every respect: none of the others is a candidate"
+    assert Algorithm.PIECE_PIPELINED in algorithms(300)
+    assert Algorithm.PLAIN not in algorithms(300)
+
+
+def test_the_job_may_insist_on_a_way_to_sum():
+    assert algorithms(0.01, Limits(synchronisation=[Algorithm.PLAIN])) == {Algorithm.PLAIN}
 
 
 def test_memory_that_buys_nothing_is_no_candidate():

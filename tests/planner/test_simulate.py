@@ -10,6 +10,7 @@ from planner.platforms import PLATFORMS
 from planner.simulate import polls, simulate
 from runtime.manifest import Architecture
 from runtime.schedule import Lane, ScheduleName
+from runtime.synchronisation import Algorithm
 from tests.planner.profiles import make_training, random_profile
 
 
@@ -20,6 +21,8 @@ def stage(*, replicas=1, forward_s=1.0, backward_s=1.0, link_s=0.0, synchronise_
         end=1,
         memory_mb=1769,
         replicas=replicas,
+        algorithm=Algorithm.PIPELINED,
+        piece_bytes=1 << 20,
         micro_batches=1,
         forward=LaneTimes(link, forward_s, link),
         backward=LaneTimes(link, backward_s, link),

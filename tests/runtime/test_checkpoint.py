@@ -3,7 +3,15 @@ import torch
 from torch import nn
 
 from runtime import keys
-from runtime.checkpoint import CheckpointError, last_commit, load_layers, load_weights, save_layers, write_commit
+from runtime.checkpoint import (
+    CheckpointError,
+    last_commit,
+    load_layers,
+    load_tensors,
+    load_weights,
+    save_layers,
+    write_commit,
+)
 from runtime.records import Commit
 from runtime.store_directory import DirectoryStore
 
@@ -64,6 +72,34 @@ def test_weights_are_exported_under_the_names_of_the_state_dict(tmp_path):
     weights = load_weights(store, "r")
     assert set(weights) == set(net.state_dict())
     assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+
+
+class Holding(nn.Module):
+    """One parameter under two names, and buffers in and out of the state_dict, also of a module inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("positions", torch.arange(4), persistent=False)
+        self.a.register_buffer("scale", torch.full((2,), 0.5), persistent=False)
+
+
+def test_buffers_outside_the_state_dict_are_kept_but_not_exported(tmp_path):
+    store, net = DirectoryStore(tmp_path), nn.Sequential(Holding(), Holding())
+    net[1].positions += 7
+    net[1].a.scale += 1
+    commit = save(store, net, None)
+    weights = load_weights(store, "r")
+    nn.Sequential(Holding(), Holding()).load_state_dict(weights, strict=True)
+    assert set(load_tensors(store, "r")) - set(weights) == {
+        f"{layer}.{name}" for layer in (0, 1) for name in ("positions", "a.scale")
+    }
+    other = nn.Sequential(Holding(), Holding())
+    load_layers(store, commit, other, 0, None)
+    assert torch.equal(other[1].positions, net[1].positions) and torch.equal(other[1].a.scale, net[1].a.scale)
+    assert torch.equal(other[1].b.weight, net[1].a.weight)
 
 
 def test_a_damaged_file_is_noticed(tmp_path):

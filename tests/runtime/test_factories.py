@@ -43,6 +43,9 @@ def test_a_factory_that_looks_at_values_is_built_whole():
         ("tiny:nn", "'nn' is not callable in"),
         ("tiny:build_list", r"must return an nn.Sequential \(returned: list\)"),
         ("tiny:build_tied", "layers 0 and 2 share the tensor 'weight'"),
+        ("unusual:own_forward", "OwnForward has a forward of its own"),
+        ("unusual:own_parameter", "Sequential holds 'bias' itself, but only its layers are trained"),
+        ("unusual:lazy", r"layer 0 \(LazyLinear\) has parameters of unknown shape"),
     ],
 )
 def test_a_factory_that_cannot_be_used_is_named(factory, message):

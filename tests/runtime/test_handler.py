@@ -89,7 +89,7 @@ def test_an_event_for_another_stage_is_logged_too(tmp_path: Path) -> None:
     status, lines = invoke(FixtureRun(tmp_path, **plan()), FUNCPIPE_STAGE="1")
     assert status == 1
     _, failed = map(json.loads, lines)
-    assert failed["error"] == "WorkerFailed: this is the function of stage 1, not 0"
+    assert failed["error"] == "FuncpipeError: this is the function of stage 1, not 0"
 
 
 def test_metrics_are_in_the_log_when_asked_for_and_up_to_a_failure(tmp_path: Path) -> None:

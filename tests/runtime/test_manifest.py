@@ -94,7 +94,7 @@ def both(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
 
 
 MALFORMED = [
-    (put("schema_version", value=2), "schema_version is 2"),
+    (put("schema_version", value=1), "schema_version is 1"),
     (put("schema_version", value="1"), "schema_version is '1'"),
     (drop("schema_version"), "schema_version is None"),
     (put("surprise", value=1), "surprise"),
@@ -133,13 +133,14 @@ MALFORMED = [
     (put("training", "iterations", value=4), "exactly one of epochs and iterations"),
     (put("training", "micro_batch_size", value=33), "micro_batch_size: 33, global_batch_size: 32"),
     (put("training", "optimizer", value={"name": "lion", "lr": 1.0}), "training.optimizer"),
-    (put("training", "optimizer", "lr", value=-1), "training.optimizer.sgd.lr"),
+    (put("training", "optimizer", "lr", value=-1), "training.optimizer.lr"),
     (put("training", "loss", value="not a loss"), "training.loss"),
     (put("training", "dtype", value="int8"), "training.dtype"),
     (put("training", "seed", value=-1), "training.seed"),
     (put("evaluation", "metric", value="beauty"), "evaluation.metric.*beauty"),
     (put("schedule", value="zigzag"), "schedule.*zigzag"),
-    (put("synchronisation", "algorithm", value="gossip"), "synchronisation.algorithm.*gossip"),
+    (put("stages", 0, "synchronisation", "algorithm", value="gossip"), "synchronisation.algorithm.*gossip"),
+    (put("stages", 0, "synchronisation", "piece_bytes", value=1), "synchronisation.piece_bytes.*1024"),
     (put("architecture", value="riscv"), "architecture.*riscv"),
     (put("on_destroy", value="maybe"), "on_destroy.*maybe"),
     (put("package", "source", value="/etc"), "package: .*'/etc'"),
@@ -164,7 +165,7 @@ def test_malformed_manifests_are_refused(edit: Callable[[dict[str, Any]], None],
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "1", "[" * 100_000, b"\xff\xfe", '{"schema_version": 1, "schema_version": 1}']
+    "text", ["", "{", "[]", "null", "1", "[" * 100_000, b"\xff\xfe", '{"schema_version": 2, "schema_version": 2}']
 )
 def test_what_is_no_manifest_at_all_is_refused(text: str | bytes) -> None:
     with pytest.raises(UserInputError, match=r"^plan.json: "):

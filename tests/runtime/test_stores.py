@@ -82,10 +82,23 @@ def test_a_throttled_store_takes_the_link_s_time(tmp_path):
 def test_transfers_of_one_direction_take_turns():
     clock, waits = Clock(), []
     link = Link(LinkSpec(upload_bytes_s=100), clock=clock, sleep=waits.append)
-    link.up.transfer(100)
-    link.up.transfer(100)  # at the same instant: it waits for the first
-    link.down.transfer(10**9)  # the other direction is not limited
+    link.up.transfer(100, clock())
+    link.up.transfer(100, clock())  # at the same instant: it waits for the first
+    link.down.transfer(10**9, clock())  # the other direction is not limited
     assert waits == [1.0, 2.0]
+
+
+def test_bytes_flow_while_the_store_reads():
+    clock, waits = Clock(), []
+    link = Link(LinkSpec(download_bytes_s=100), clock=clock, sleep=waits.append)
+    begun = link.down.begin()
+    clock.now += 0.75  # the store reads
+    link.down.transfer(100, begun)
+    link.down.transfer(0, begun)
+    assert waits == [0.25, 0.25]
+    clock.now += 2
+    link.down.transfer(100, begun)  # the line was free meanwhile; what has long flown is not waited for
+    assert len(waits) == 2
 
 
 @pytest.mark.parametrize("url", ["", "file://", "file:///", "s3://", "s3://bucket/prefix", "http://x", "/tmp/x"])

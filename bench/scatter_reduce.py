@@ -1,0 +1,218 @@
+"""Seconds that replicas take to sum their gradients through a throttled store, beside the formulae and the bound.
+
+Every replica is a process with a link of its own around one directory: what runs is ``runtime``'s own, from the flat
+gradient to the last byte. For each number of replicas the algorithms take turns, so that a disturbance of the machine
+meets all of them; a repetition lasts from the common start to the end of the last replica, and medians are compared.
+"""
+
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from operator import attrgetter
+from threading import BrokenBarrierError
+
+import torch
+from torch import nn
+
+from bench.report import Goal, Report
+from launch.worker_context import worker_context
+from runtime.keys import GangKeys
+from runtime.lanes import Lanes, Recorder
+from runtime.mailbox import Mailbox
+from runtime.manifest import StageSynchronisation
+from runtime.scatter_reduce.gradient_sum import GradientSum
+from runtime.store_directory import DirectoryStore
+from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
+from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
+
+MIB = 1 << 20
+NAMES = {Algorithm.PIECE_PIPELINED: "piece", Algorithm.PIPELINED: "pipelined", Algorithm.PLAIN: "plain"}
+PATIENCE_S = 120.0
+"""For one object, and for the replicas to come to the start."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured. The defaults are the project's goal."""
+
+    replicas: tuple[int, ...] = (2, 4, 8)
+    gradient_mib: float = 64.0
+    mib_s: float = 20.0
+    latency_s: float = 0.020
+    repeats: int = 5
+
+    def exchange(self, replicas: int) -> Exchange:
+        bandwidth = self.mib_s * MIB
+        return Exchange(
+            gradient_bytes=4 * self.elements,
+            replicas=replicas,
+            bandwidth=bandwidth,
+            latency_s=self.latency_s,
+            piece_bytes=best_piece_bytes(bandwidth, self.latency_s),
+        )
+
+    @property
+    def elements(self) -> int:
+        return int(self.gradient_mib * MIB) // 4
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One replica's share of one repetition; times on the machine's monotonic clock."""
+
+    algorithm: Algorithm
+    repeat: int
+    begin_s: float
+    end_s: float
+    cpu_s: float
+    gets: int
+    empty_gets: int
+
+
+def _gradient(elements: int, factor: int) -> torch.Tensor:
+    """Small integers, so that sums are exact in float32."""
+    return (torch.arange(elements, dtype=torch.int32) % 97 - 48).float().mul_(factor)
+
+
+def _replica(
+    root: str, setting: Setting, replica: int, replicas: int, barrier: Barrier, connection: Connection
+) -> None:
+    """Body of a replica's process: all repetitions of all algorithms; sends its turns, or what went wrong."""
+    torch.set_num_threads(1)
+    try:
+        connection.send(list(_turns(root, setting, replica, replicas, barrier)))
+    except BaseException as error:
+        barrier.abort()
+        connection.send(error)
+
+
+def _turns(root: str, setting: Setting, replica: int, replicas: int, barrier: Barrier) -> Iterator[Turn]:
+    rate = setting.mib_s * MIB
+    counter = TrafficCounter()
+    link = Link(LinkSpec(upload_bytes_s=rate, download_bytes_s=rate, latency_s=setting.latency_s))
+    store = CountingStore(ThrottledStore(DirectoryStore(root), link), counter)
+    mailbox = Mailbox(
+        stage=0,
+        inboxes={0: store},
+        artifacts=DirectoryStore(root),
+        gang=GangKeys("bench", 0, 0),
+        stall_timeout_s=PATIENCE_S,
+        deadline=time.monotonic() + 24 * 3600,
+    )
+    lanes = Lanes(mailbox, Recorder(0, replica), 0)
+    own, parameter = _gradient(setting.elements, replica + 1), nn.Parameter(torch.zeros(setting.elements))
+    expected = _gradient(setting.elements, replicas * (replicas + 1) // 2)
+    piece_bytes = setting.exchange(replicas).piece_bytes
+    sums = {
+        algorithm: GradientSum(
+            lanes,
+            GangKeys(algorithm.value.replace("_", "-"), 0, 0),
+            settings=StageSynchronisation(algorithm=algorithm, piece_bytes=piece_bytes),
+            replica=replica,
+            replicas=replicas,
+            parameters=[parameter],
+        )
+        for algorithm in NAMES
+    }
+    try:
+        for repeat, (algorithm, add) in itertools.product(range(setting.repeats), sums.items()):
+            parameter.grad = own.clone()
+            before = counter.traffic
+            barrier.wait(PATIENCE_S)
+            begin_s, cpu_s = time.monotonic(), time.process_time()
+            add(repeat)
+            end_s, cpu_s = time.monotonic(), time.process_time() - cpu_s
+            lanes.drain()
+            after = counter.traffic
+            if parameter.grad is None or not torch.equal(parameter.grad, expected):
+                raise AssertionError(f"{algorithm.value}, repetition {repeat}: replica {replica} has a wrong sum")
+            yield Turn(
+                algorithm, repeat, begin_s, end_s, cpu_s, after.gets - before.gets, after.empty_gets - before.empty_gets
+            )
+    finally:
+        lanes.close()
+
+
+def _measure(setting: Setting, replicas: int) -> list[Turn]:
+    """All turns of a group of replicas."""
+    context = worker_context()
+    barrier = context.Barrier(replicas)
+    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as root:
+        processes, connections = [], []
+        for replica in range(replicas):
+            receiving, sending = context.Pipe(duplex=False)
+            arguments = (root, setting, replica, replicas, barrier, sending)
+            process = context.Process(target=_replica, args=arguments, daemon=True)
+            process.start()
+            sending.close()
+            processes.append(process)
+            connections.append(receiving)
+        answers = [connection.recv() for connection in connections]
+        for process in processes:
+            process.join()
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, BrokenBarrierError):
+            raise answer
+    return [turn for answer in answers for turn in answer]
+
+
+def _medians(turns: list[Turn]) -> dict[Algorithm, float]:
+    """Seconds of a repetition, from the common start to the end of its last replica."""
+    seconds: dict[Algorithm, list[float]] = {}
+    key = attrgetter("algorithm", "repeat")
+    for (algorithm, _), group in itertools.groupby(sorted(turns, key=key), key):
+        together = list(group)
+        lasted = max(turn.end_s for turn in together) - min(turn.begin_s for turn in together)
+        seconds.setdefault(algorithm, []).append(lasted)
+    return {algorithm: statistics.median(each) for algorithm, each in seconds.items()}
+
+
+def _figures(setting: Setting, replicas: int, turns: list[Turn]) -> dict[str, float]:
+    exchange, medians, prefix = setting.exchange(replicas), _medians(turns), f"n{replicas}"
+    figures = {f"{prefix}_piece_over_bound": medians[Algorithm.PIECE_PIPELINED] / exchange.bound_s}
+    for algorithm in (Algorithm.PIPELINED, Algorithm.PLAIN, Algorithm.PIECE_PIPELINED):
+        name = f"{prefix}_{NAMES[algorithm]}"
+        mine = [turn for turn in turns if turn.algorithm is algorithm]
+        figures[f"{name}_over_formula"] = medians[algorithm] / exchange.seconds(algorithm)
+        figures[f"{name}_s"] = medians[algorithm]
+        # 1 is both cores busy all the time: then the machine is measured, not the links.
+        busy = statistics.mean(turn.cpu_s for turn in mine) * replicas
+        figures[f"{name}_machine_use"] = busy / medians[algorithm] / (os.cpu_count() or 1)
+        found = sum(turn.gets - turn.empty_gets for turn in mine)
+        figures[f"{name}_gets_per_object"] = sum(turn.gets for turn in mine) / found
+    return figures
+
+
+def _goals(replicas: int) -> dict[str, Goal]:
+    prefix = f"n{replicas}"
+    within = Goal(most=1.10, least=0.90)
+    return {
+        f"{prefix}_piece_over_bound": Goal(most=1.10),
+        f"{prefix}_pipelined_over_formula": within,
+        f"{prefix}_plain_over_formula": within,
+    }
+
+
+def run(setting: Setting, progress: Callable[[str], None]) -> Report:
+    """Measures; takes about 5 minutes with the defaults.
+
+    Raises:
+        AssertionError: a replica's sum was wrong.
+        FuncpipeError: an object did not arrive.
+    """
+    figures: dict[str, float] = {}
+    goals: dict[str, Goal] = {}
+    for replicas in setting.replicas:
+        exchange = setting.exchange(replicas)
+        least = setting.repeats * sum(exchange.seconds(algorithm) for algorithm in NAMES)
+        progress(f"{replicas} replicas: about {least:.0f} s ...")
+        figures |= _figures(setting, replicas, _measure(setting, replicas))
+        goals |= _goals(replicas)
+    piece_bytes = setting.exchange(2).piece_bytes
+    return Report("scatter-reduce", figures, goals, {**asdict(setting), "piece_bytes": piece_bytes})

@@ -1,0 +1,111 @@
+"""What all algorithms have in common: who turns to whom, the order of additions, and what is left to delete."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+
+from runtime.codec import Bundle
+from runtime.keys import GangKeys
+from runtime.mailbox import Received
+
+
+class Mail(Protocol):
+    """Sending and receiving in the stage's own inbox, several objects at a time; ``runtime.lanes.Lanes`` is one."""
+
+    def send_sync(self, iteration: int, key: str, bundle: Bundle) -> "Future[None]": ...
+
+    def receive_sync(self, iteration: int, key: str) -> "Future[Received]": ...
+
+    def discard(self, key: str) -> None: ...
+
+
+Awaited = dict[int, tuple[str, "Future[Received]"]]
+"""Name and arrival of an object, by its sender."""
+
+
+@dataclass
+class Reduction(ABC):
+    """Replica ``replica`` of ``replicas``. ``add`` is called once per iteration, on all of them.
+
+    The sum is formed in the order of the replicas, whatever arrives first: bit-equal on every replica, in every run and
+    for every algorithm. What one other replica reads, that one deletes. What all others read stays until all have been
+    heard from in the next iteration (then they are done with it), or until the segment's end.
+
+    Args:
+        pieces: of each split; algorithms that send whole splits do not use it.
+    """
+
+    mail: Mail
+    gang: GangKeys
+    replica: int
+    replicas: int
+    pieces: int
+    _published: list[str] = field(default_factory=list, init=False)
+
+    @abstractmethod
+    def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
+        """Replaces ``flat`` by its sum over the replicas; returns the union of their ``present`` bits."""
+
+    @abstractmethod
+    def published(self, iteration: int, replica: int) -> list[str]:
+        """Objects for all others that ``replica`` leaves in the inbox at the end of an iteration."""
+
+    @property
+    def others(self) -> list[int]:
+        """The other replicas in rotated order, so that no two replicas turn to the same one at once."""
+        return [(self.replica + step) % self.replicas for step in range(1, self.replicas)]
+
+    @property
+    def senders(self) -> list[int]:
+        """The other replicas in the order in which their rotation comes to this one."""
+        return [(self.replica - step) % self.replicas for step in range(1, self.replicas)]
+
+    def splits(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Views of the parts of ``flat``, by owner."""
+        return _cut(flat, self.replicas)
+
+    def receive_from(self, iteration: int, names: Iterable[tuple[int, str]]) -> Awaited:
+        """Requests one object of each sender."""
+        return {sender: (name, self.mail.receive_sync(iteration, name)) for sender, name in names}
+
+    def merge(self, own: torch.Tensor, received: Awaited, present: int, consume: bool) -> int:
+        """Adds to ``own``, in place, what was ``received``; returns ``present`` and the senders' own.
+
+        Args:
+            consume: delete each object once it is read.
+        """
+        total: torch.Tensor | None = None
+        for sender in range(self.replicas):
+            part = own
+            if sender != self.replica:
+                name, future = received.pop(sender)
+                bundle = future.result().bundle
+                present |= int(str(bundle["present"]), 16)
+                part = bundle["part"]  # type: ignore[assignment]
+                if consume:
+                    self.mail.discard(name)
+            total = part if total is None else total.add_(part)
+        if total is not own:
+            own.copy_(total)  # type: ignore[arg-type]
+        return present
+
+    def publish(self, iteration: int) -> None:
+        """Every other replica has been heard from in this iteration: what it read in the last one is of no more use."""
+        for name in self._published:
+            self.mail.discard(name)
+        self._published = self.published(iteration, self.replica)
+
+
+def _cut(flat: torch.Tensor, parts: int) -> list[torch.Tensor]:
+    bounds = [len(flat) * index // parts for index in range(parts + 1)]
+    return [flat[begin:end] for begin, end in pairwise(bounds)]
+
+
+def cut_pieces(split: torch.Tensor, pieces: int) -> Iterator[torch.Tensor]:
+    """Views of the pieces of a split."""
+    yield from _cut(split, pieces)

@@ -1,0 +1,137 @@
+"""A training by workers whose stores refuse what the synthesised policies do not allow."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import runtime.handler
+from launch.staging import stage_run
+from runtime.dataset import load_dataset
+from runtime.manifest import Manifest
+from runtime.records import WorkerEvent
+from runtime.source import source_sha256
+from runtime.spec import DataSpec
+from runtime.store import KeyNotFound, Store
+from runtime.store_directory import DirectoryStore
+from tests.gangs import SOURCE
+from tests.infra.synthesis import Synthesised, synthesise
+from tests.manifests import make_manifest
+
+REPLICAS = [1, 2, 1, 2]
+
+
+class Denied(Exception):
+    """As S3 answers: 403."""
+
+
+class Guarded(Store):
+    """A bucket as one role sees it."""
+
+    def __init__(self, store: Store, stack: Synthesised, role: str, bucket: str) -> None:
+        self._store, self._stack, self._role, self._bucket = store, stack, role, bucket
+
+    def _check(self, action: str, key: str | None = None) -> None:
+        arn = f"arn({self._bucket})" + ("" if key is None else f"/{key}")
+        if not self._stack.allows(self._role, action, arn):
+            raise Denied(f"{self._role}: {action} on {arn}")
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        self._check("s3:PutObject", key)
+        return self._store.put(key, data, if_absent=if_absent)
+
+    def get(self, key: str) -> bytes:
+        self._check("s3:GetObject", key)
+        try:
+            return self._store.get(key)
+        except KeyNotFound:
+            self._check("s3:ListBucket")  # without it S3 answers 403, not 404
+            raise
+
+    def delete(self, key: str) -> None:
+        self._check("s3:DeleteObject", key)
+        self._store.delete(key)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        self._check("s3:ListBucket")
+        return self._store.list(prefix)
+
+
+def the_plan() -> Manifest:
+    dataset = load_dataset(DataSpec(factory="tiny:data", args={}), SOURCE)
+    return make_manifest(
+        model="tiny:build",
+        data="tiny:data",
+        layers=[2, 1, 3, 2],
+        replicas=REPLICAS,
+        global_batch_size=16,
+        micro_batch_size=4,
+        iterations=4,
+        segment_iterations=2,
+        optimizer={"name": "adam", "lr": 0.01},
+        source_hash=source_sha256(SOURCE),
+        dataset_sha256=dataset.sha256,
+        train_samples=dataset.train_samples,
+        test_samples=dataset.test_samples,
+    )
+
+
+class Account:
+    """The stack's buckets as folders, and its functions as threads."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.manifest, self._folder = manifest, folder
+        self.stack = synthesise(folder / "p", stages=len(REPLICAS), replicas=REPLICAS)
+        artifacts = self.stack.environment(self.stack.functions[0])["FUNCPIPE_ARTIFACTS_URL"]
+        self.artifacts = DirectoryStore(folder / artifacts.removeprefix("s3://"))
+
+    def invoke(self, event: WorkerEvent) -> None:
+        function = self.stack.functions[event.stage]
+        role = function["Role"]["Fn::GetAtt"][0]
+        environment = self.stack.environment(function) | {"FUNCPIPE_SOURCE": str(SOURCE), "FUNCPIPE_THREADS": "1"}
+        # Each URL says whose it is, since threads share the one function that opens stores.
+        for name in ("FUNCPIPE_ARTIFACTS_URL", "FUNCPIPE_INBOX_URLS"):
+            environment[name] = environment[name].replace("s3://", f"{role}@")
+        deadline = time.monotonic() + 120
+        runtime.handler.handle(
+            event.model_dump(), environment, request_id="test", remaining_s=lambda: deadline - time.monotonic()
+        )
+
+    def open_store(self, url: str) -> Store:
+        role, bucket = url.split("@")
+        return Guarded(DirectoryStore(self._folder / bucket), self.stack, role, bucket)
+
+
+def test_what_the_policies_allow_is_enough_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = the_plan()
+    account = Account(tmp_path, manifest)
+    monkeypatch.setattr(runtime.handler, "open_store", account.open_store)
+    stage_run(manifest, SOURCE, "run", account.artifacts)
+    for segment in range(manifest.segments):
+        gang = [
+            WorkerEvent(
+                run="run", segment=segment, attempt=0, stage=stage, replica=replica, manifest_sha256=manifest.sha256
+            )
+            for stage, replicas in enumerate(REPLICAS)
+            for replica in range(replicas)
+        ]
+        with ThreadPoolExecutor(len(gang)) as threads:
+            list(threads.map(account.invoke, gang))
+    commit = json.loads(account.artifacts.get(f"runs/run/commits/{manifest.segments:05d}.json"))
+    assert commit["iteration"] == manifest.iterations
+    inboxes = [path for path in tmp_path.glob("Inbox*/**/*") if path.is_file()]
+    assert inboxes == [], "what was sent was allowed to be deleted"
+
+
+def test_the_guard_refuses_what_is_not_allowed(tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    account = Account(tmp_path, the_plan())
+    role = account.stack.functions[0]["Role"]["Fn::GetAtt"][0]
+    far = json.loads(account.stack.environment(account.stack.functions[2])["FUNCPIPE_INBOX_URLS"])["2"]
+    store = account.open_store(far.replace("s3://", f"{role}@"))
+    for request in (lambda: store.put("k", b""), lambda: store.get("k"), lambda: store.delete("k")):
+        with pytest.raises(Denied):
+            request()
