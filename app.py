@@ -1,6 +1,6 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
-cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME]
+cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME] [-c nag=on]
 """
 
 import re
@@ -36,8 +36,22 @@ def build(app: cdk.App) -> TrainingStack:
             f"a stack's name is a letter, then up to 127 letters, digits and hyphens (given: {name!r}). "
             "Correct -c stack."
         )
+    nag = app.node.try_get_context("nag")
+    if nag not in (None, "on", "off"):
+        raise UserInputError(f"nag must be on or off (given: {nag!r}). Correct -c nag.")
+    if nag == "on":
+        _nag(app)
     source = Path(path).parent / manifest.package.source
     return TrainingStack(app, name, manifest=manifest, source=source, packaging=Packaging(packaging))
+
+
+def _nag(app: cdk.App) -> None:
+    """Has cdk-nag's AwsSolutions pack look at the stack: a finding that is not acknowledged fails the synthesis."""
+    try:
+        from cdk_nag import AwsSolutionsChecks
+    except ImportError:
+        raise UserInputError("-c nag=on needs cdk-nag: pip install -r requirements-dev.txt") from None
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
 
 
 def main() -> int:

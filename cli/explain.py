@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 example:
   funcpipe explain build/digits/manifest.json --job examples/digits/job.toml
+  funcpipe explain manifest.json --markdown > comment.md   # for a pull request
 """
 
 
@@ -29,10 +30,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="as `funcpipe plan` wrote it")
     parser.add_argument("--profile", type=Path, help="default: profile.json beside the manifest")
     parser.add_argument("--job", type=Path, help="also search for the next best plan (default: job.toml beside it)")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
     parser.set_defaults(handler=explain)
 
 
 def explain(args: argparse.Namespace, screen: "Screen") -> int:
+    from cli.explain_markdown import markdown
     from planner.explain import explain as explain_plan
     from planner.job import load_job
     from planner.profile_format import load_profile
@@ -49,7 +52,7 @@ def explain(args: argparse.Namespace, screen: "Screen") -> int:
     if job is not None:
         screen.info("searching for the next best plan ...")
     explanation = explain_plan(manifest, profile, job)
-    screen.result(explanation.to_dict(), _view(explanation))
+    screen.result(explanation.to_dict(), markdown(explanation) if args.markdown else _view(explanation))
     return 0
 
 

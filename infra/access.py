@@ -1,4 +1,4 @@
-"""Which worker may do what to which bucket: the one table from which the functions' policies are made.
+"""Who may do what to which bucket: the tables from which policies are made.
 
     worker of stage s            may
     inbox of stage s             read and delete what was sent to it; put (replicas exchange splits through it); list
@@ -11,7 +11,7 @@ where a worker reads, without a condition on the prefix, which a GET does not ca
 (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, read 2026-11-21)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,6 +44,15 @@ WORKER_ACCESS = (
     Access(Place.ARTIFACTS, ("s3:PutObject",), ("runs/",)),
     Access(Place.ARTIFACTS, ("s3:ListBucket",)),
 )
+STARTER_ACCESS = (
+    Access(Place.ARTIFACTS, ("s3:GetObject", "s3:PutObject"), ("data/", "runs/")),
+    Access(Place.ARTIFACTS, ("s3:ListBucket",)),
+)
+"""Of whoever starts, watches, stops and reports on runs."""
+
+_KEY_ACTIONS = ("kms:Decrypt", "kms:GenerateDataKey")
+"""What S3 does with a key for a GET and a PUT (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html,
+read 2026-11-22)."""
 
 
 def neighbours(stage: int, stages: int) -> list[int]:
@@ -54,14 +63,59 @@ def neighbours(stage: int, stages: int) -> list[int]:
 def worker_statements(
     *, own_inbox: s3.IBucket, neighbour_inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket
 ) -> list[iam.PolicyStatement]:
-    """``WORKER_ACCESS`` as policy statements on the buckets of one stage."""
-    buckets = {
-        Place.OWN_INBOX: [own_inbox],
-        Place.NEIGHBOUR_INBOX: list(neighbour_inboxes),
-        Place.ARTIFACTS: [artifacts],
-    }
+    """``WORKER_ACCESS`` as policy statements on the buckets of one stage, and the use of the buckets' keys."""
+    return _statements(
+        WORKER_ACCESS,
+        {
+            Place.OWN_INBOX: [own_inbox],
+            Place.NEIGHBOUR_INBOX: list(neighbour_inboxes),
+            Place.ARTIFACTS: [artifacts],
+        },
+    )
+
+
+def starter_statements(
+    *,
+    artifacts: s3.IBucket,
+    state_machine_arn: str,
+    executions_arn: str,
+    stack_arn: str,
+    function_arns: Sequence[str],
+    log_group_arns: Sequence[str],
+) -> list[iam.PolicyStatement]:
+    """``STARTER_ACCESS`` as policy statements, and what else the ``funcpipe`` command asks of AWS for a run."""
+    return [
+        *_statements(STARTER_ACCESS, {Place.ARTIFACTS: [artifacts]}),
+        iam.PolicyStatement(actions=["states:StartExecution", "states:ListExecutions"], resources=[state_machine_arn]),
+        iam.PolicyStatement(actions=["states:DescribeExecution", "states:StopExecution"], resources=[executions_arn]),
+        iam.PolicyStatement(
+            actions=["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], resources=[stack_arn]
+        ),
+        iam.PolicyStatement(actions=["lambda:GetFunctionConfiguration"], resources=list(function_arns)),
+        iam.PolicyStatement(actions=["logs:FilterLogEvents"], resources=list(log_group_arns)),
+    ]
+
+
+def tracing_statement() -> iam.PolicyStatement:
+    """Leave to send traces, for functions and state machines.
+
+    X-Ray has no resource types, so AWS requires "*".
+    (docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html, read 2026-11-22)
+    """
+    return iam.PolicyStatement(
+        actions=[
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+            "xray:PutTelemetryRecords",
+            "xray:PutTraceSegments",
+        ],
+        resources=["*"],
+    )
+
+
+def _statements(table: Iterable[Access], buckets: Mapping[Place, Sequence[s3.IBucket]]) -> list[iam.PolicyStatement]:
     statements = []
-    for access in WORKER_ACCESS:
+    for access in table:
         resources = [
             resource
             for bucket in buckets[access.place]
@@ -73,4 +127,10 @@ def worker_statements(
         ]
         if resources:
             statements.append(iam.PolicyStatement(actions=list(access.actions), resources=resources))
-    return statements
+    return [*statements, *key_statements(bucket for group in buckets.values() for bucket in group)]
+
+
+def key_statements(buckets: Iterable[s3.IBucket]) -> list[iam.PolicyStatement]:
+    """The use of the keys that the buckets' objects are encrypted with; nothing for SSE-S3."""
+    keys = sorted({bucket.encryption_key.key_arn for bucket in buckets if bucket.encryption_key})
+    return [iam.PolicyStatement(actions=list(_KEY_ACTIONS), resources=keys)] if keys else []

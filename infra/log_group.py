@@ -9,10 +9,8 @@ from constructs import Construct
 class FunctionLogGroup(logs.LogGroup):
     """Given to a function at its creation, since Lambda would otherwise make a log group that never expires."""
 
-    def __init__(self, scope: Construct, construct_id: str) -> None:
-        super().__init__(
-            scope, construct_id, retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
-        )
+    def __init__(self, scope: Construct, construct_id: str, *, retention: logs.RetentionDays) -> None:
+        super().__init__(scope, construct_id, retention=retention, removal_policy=RemovalPolicy.DESTROY)
 
     @property
     def write_statement(self) -> iam.PolicyStatement:

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from aws_cdk import Duration, Size
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.access import tracing_statement
+from infra.acknowledgements import acknowledge_zip_function
 from infra.log_group import FunctionLogGroup
 from infra.packaging import StageCode
 from runtime.manifest import Architecture, Stage
@@ -29,6 +32,7 @@ class StageFunction(Construct):
         index: position of the stage in the pipeline, from 0.
         timeout_s: seconds until Lambda ends a worker.
         access: what a worker may do besides writing its log.
+        tracing: invocations are traced by X-Ray.
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class StageFunction(Construct):
         code: StageCode,
         architecture: Architecture,
         timeout_s: int,
+        log_retention: logs.RetentionDays,
         environment: Mapping[str, str],
         access: Sequence[iam.PolicyStatement],
+        tracing: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = FunctionLogGroup(self, "Logs")
+        self.log_group = FunctionLogGroup(self, "Logs", retention=log_retention)
         # Inline, since a policy of its own per stage would count against CloudFormation's 500 resources.
         self.role = iam.Role(
             self,
@@ -53,7 +59,9 @@ class StageFunction(Construct):
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             description=f"Workers of stage {index}",
             inline_policies={
-                "Worker": iam.PolicyDocument(statements=[self.log_group.write_statement, *access]),
+                "Worker": iam.PolicyDocument(
+                    statements=[self.log_group.write_statement, *access, *([tracing_statement()] if tracing else [])]
+                ),
             },
         )
         description = f"Stage {index}: {stage.layers_label} ({', '.join(stage.modules)})"
@@ -75,3 +83,10 @@ class StageFunction(Construct):
             log_group=self.log_group,
             environment=dict(environment),
         )
+        if tracing:
+            # Not by CDK's own property, which adds a policy of its own per stage.
+            resource = self.function.node.default_child
+            assert isinstance(resource, lambda_.CfnFunction)
+            resource.tracing_config = lambda_.CfnFunction.TracingConfigProperty(mode="Active")
+        if code.runtime.name != lambda_.Runtime.FROM_IMAGE.name:
+            acknowledge_zip_function(self.function)

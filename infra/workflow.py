@@ -30,6 +30,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
+from infra.access import key_statements, tracing_statement
 from runtime import keys
 from runtime import manifest as plan
 from runtime.errors import UserInputError, WorkerFailed
@@ -71,6 +72,7 @@ class Workflow(Construct):
     Args:
         functions: of the manifest's stages, in order.
         artifacts: the bucket of the runs' records.
+        tracing: executions are traced by X-Ray.
 
     Raises:
         UserInputError: the run would outgrow an execution's history or lifetime.
@@ -84,6 +86,7 @@ class Workflow(Construct):
         manifest: plan.Manifest,
         functions: Sequence[lambda_.IFunction],
         artifacts: s3.IBucket,
+        tracing: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
         timeout_s = (manifest.segments + 1) * (manifest.segment.timeout_s + _SEGMENT_SLACK_S)
@@ -107,7 +110,8 @@ class Workflow(Construct):
                         iam.PolicyStatement(
                             actions=["s3:PutObject"],
                             resources=[artifacts.arn_for_objects(keys.ABORT_FORMAT.format("*", "*", "*"))],
-                        )
+                        ),
+                        *key_statements([artifacts]),
                     ]
                 ),
             },
@@ -126,7 +130,10 @@ class Workflow(Construct):
             timeout=Duration.seconds(timeout_s),
             # What CDK would add by itself also allows every version and alias of the functions.
             role=role.without_policy_updates(),
+            tracing_enabled=tracing or None,
         )
+        if tracing:
+            iam.Policy(self, "Tracing", roles=[role], statements=[tracing_statement()])
         if any(stage.replicas > STATES_INLINE_MAP_CONCURRENCY for stage in manifest.stages):
             self._allow_distributed_map(role)
 

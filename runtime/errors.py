@@ -1,5 +1,10 @@
 """Failures that a person is told about without a traceback, and the one that a worker ends with."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.records import Failure
+
 
 class FuncpipeError(Exception):
     """Something failed that is neither a bug nor the user's input: exit status 1.
@@ -16,4 +21,9 @@ class WorkerFailed(Exception):
     """A worker stopped before its segment's end and has left its records; the message is for the workflow's history.
 
     The workflow knows it by its name: a function that ends in any other way has left no record.
+    ``failure`` is that record.
     """
+
+    def __init__(self, message: str, failure: "Failure | None" = None) -> None:
+        super().__init__(message)
+        self.failure = failure

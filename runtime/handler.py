@@ -2,7 +2,9 @@
 
 Environment: FUNCPIPE_STAGE, FUNCPIPE_ARTIFACTS_URL, FUNCPIPE_INBOX_URLS (JSON object: stage number to store URL, of the
 stage itself and its neighbours), FUNCPIPE_SOURCE (folder of the user's modules, relative to the code's root);
-optional: FUNCPIPE_THREADS, FUNCPIPE_LINK (JSON of ``store_wrappers.LinkSpec``: slow the stores down to a given link).
+optional: FUNCPIPE_THREADS, FUNCPIPE_LINK (JSON of ``store_wrappers.LinkSpec``: slow the stores down to a given link),
+FUNCPIPE_LOG_LEVEL (a ``log.LogLevel``; INFO if absent), FUNCPIPE_METRICS (name of this deployment:
+metrics are written to the log); both in ``handler`` only.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,10 @@ import torch
 from runtime import keys
 from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
+from runtime.log import LogLevel, worker_log
 from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
+from runtime.metrics import IterationDone, MetricLines
 from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
 from runtime.store import KeyNotFound, Store
 from runtime.store_urls import open_store
@@ -30,20 +35,61 @@ from runtime.worker import Invocation, Worker
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """AWS Lambda's entry: runs one worker for one segment; returns a small account of it."""
-    summary = handle(
-        event,
-        os.environ,
-        request_id=context.aws_request_id,
-        remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
-    )
+    """AWS Lambda's entry: runs one worker for one segment, logs how it went, returns a small account of it."""
+    log = worker_log(event, LogLevel(os.environ.get("FUNCPIPE_LOG_LEVEL", LogLevel.INFO)))
+    log.info("worker started", facts={"request_id": context.aws_request_id})
+    metrics: MetricLines | None = None
+
+    def observe(done: IterationDone) -> None:
+        log.debug("iteration done", facts=asdict(done))
+        if metrics is not None:
+            metrics.add(done)
+
+    try:
+        if (training := os.environ.get("FUNCPIPE_METRICS")) is not None:
+            metrics = MetricLines(training, WorkerEvent.model_validate(event), lambda line: print(line, flush=True))
+        summary = handle(
+            event,
+            os.environ,
+            request_id=context.aws_request_id,
+            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            observe=observe,
+        )
+    except Exception as error:
+        failure = error.failure if isinstance(error, WorkerFailed) else None
+        facts = (
+            failure.model_dump(include={"kind", "iteration", "instruction", "error", "traceback"}) if failure else {}
+        )
+        log.error("worker failed", facts=facts or {"error": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        if metrics is not None:
+            metrics.flush()
+    log.info("worker finished", facts=_account(summary))
     return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
 
 
+def _account(summary: WorkerSummary) -> dict[str, Any]:
+    return {
+        "seconds": summary.ended_at - summary.started_at,
+        "first_iteration": summary.first_iteration,
+        "end_iteration": summary.end_iteration,
+        "peak_memory_mb": summary.peak_memory_mb,
+        **summary.traffic.model_dump(),
+    }
+
+
 def handle(
-    event: dict[str, Any], environment: Mapping[str, str], *, request_id: str, remaining_s: Callable[[], float]
+    event: dict[str, Any],
+    environment: Mapping[str, str],
+    *,
+    request_id: str,
+    remaining_s: Callable[[], float],
+    observe: Callable[[IterationDone], None] = lambda done: None,
 ) -> WorkerSummary:
     """Runs one worker wherever it is: on Lambda, on the embedded AWS, in a local process.
+
+    ``observe`` is called after each iteration.
 
     Raises:
         WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
@@ -69,12 +115,14 @@ def handle(
                 request_id=request_id,
                 started_at=started_at,
                 remaining_s=remaining_s,
+                observe=observe,
             )
         )
         return worker.run()
     except Exception as error:  # whatever the user's model raises must stop the gang and be told
         cause = (worker and worker.lanes.first_error) or error
-        raise WorkerFailed(_record(worker_event, artifacts, worker, cause)) from cause
+        failure = _record(worker_event, artifacts, worker, cause)
+        raise WorkerFailed(_message(failure), failure) from cause
 
 
 def _threads(environment: Mapping[str, str]) -> int:
@@ -111,8 +159,8 @@ def _deployed_manifest(artifacts: Store, event: WorkerEvent) -> Manifest:
     return parse_manifest(text, key)
 
 
-def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: BaseException) -> str:
-    """Leaves the failure's record, makes the gang stop, and returns the message for the workflow's history."""
+def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: BaseException) -> Failure:
+    """Leaves the failure's record and makes the gang stop."""
     kind = "aborted" if isinstance(error, GangAborted) else "stalled" if isinstance(error, Stalled) else "exception"
     iteration, instruction = worker.position if worker else (None, "start")
     expected = isinstance(error, FuncpipeError)
@@ -125,13 +173,17 @@ def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: 
         traceback="" if expected else "".join(traceback.format_exception(error)),
         at=time.time(),
     )
-    message = (
-        f"stage {event.stage}, replica {event.replica}, segment {event.segment}, attempt {event.attempt}, "
-        f"iteration {iteration}, instruction {instruction}: {failure.error}"
-    )
     gang = keys.GangKeys(event.run, event.segment, event.attempt)
     if kind != "aborted":
-        abort = Abort(reason="failure", message=message, failure=failure, at=failure.at)
+        abort = Abort(reason="failure", message=_message(failure), failure=failure, at=failure.at)
         artifacts.put(gang.abort, abort.model_dump_json().encode(), if_absent=True)
     artifacts.put(gang.failure(event.stage, event.replica), failure.model_dump_json().encode())
-    return message
+    return failure
+
+
+def _message(failure: Failure) -> str:
+    event = failure.event
+    return (
+        f"stage {event.stage}, replica {event.replica}, segment {event.segment}, attempt {event.attempt}, "
+        f"iteration {failure.iteration}, instruction {failure.instruction}: {failure.error}"
+    )

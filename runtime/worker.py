@@ -24,6 +24,7 @@ from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_opti
 from runtime.lanes import Lanes, Recorder
 from runtime.mailbox import Mailbox, Received
 from runtime.manifest import Manifest
+from runtime.metrics import IterationDone
 from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
 from runtime.scatter_reduce.gradient_sum import GradientSum
@@ -57,6 +58,8 @@ class Invocation:
     request_id: str
     started_at: float
     remaining_s: Callable[[], float]
+    observe: Callable[[IterationDone], None] = lambda done: None
+    """Called after each iteration, on the computing thread."""
 
 
 class Worker:
@@ -109,9 +112,11 @@ class Worker:
         self._report(iterations.start)
         for iteration in iterations:
             self._check_life_time(iteration)
+            begun = time.time()
             self._iterate(iteration)
             self._iteration_ends.append(time.time())
             self._report(iteration + 1)
+            self._tell(iteration, self._iteration_ends[-1] - begun, iterations)
         self.position = (None, "checkpoint")
         self.lanes.drain()
         return self._finish(iterations)
@@ -285,6 +290,16 @@ class Worker:
         )
         key, body = self.gang.progress(event.stage, event.replica), progress.model_dump_json().encode()
         self._progress = self.lanes.background(lambda: self._invocation.artifacts.put(key, body))
+
+    def _tell(self, iteration: int, seconds: float, iterations: range) -> None:
+        self._invocation.observe(
+            IterationDone(
+                iteration=iteration,
+                seconds=seconds,
+                loss=self._losses[-1] * self._stage.replicas if self._losses else None,
+                segment_share=(iteration + 1 - iterations.start) / len(iterations),
+            )
+        )
 
     def _finish(self, iterations: range) -> WorkerSummary:
         """Checkpoint, then summary, then (on the gang's first worker) the commit: each only after what it rests on."""

@@ -27,6 +27,16 @@ def test_from_init_to_explain(job, capsys):
     assert told["next_best"] is not None
     assert main(["explain", str(folder / "manifest.json")]) == 0
     assert "memory of one worker" in capsys.readouterr().out
+    assert main(["explain", str(folder / "manifest.json"), "--markdown"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("### Plan of `my-job` on aws-lambda\n")
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert f"{told['run_bill']['total_usd']:.3g} USD" in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1, "a table's rows have equal columns"
+    for stage in told["stages"]:
+        assert f"| {stage['index']} | " in text and f"{stage['memory_mb']:,}" in text
 
 
 def test_init_overwrites_nothing(job, capsys):

@@ -1,7 +1,7 @@
 """Synthesised stacks as plain data: resources by property, never by logical id."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 import aws_cdk as cdk
 
 from infra.packaging import Packaging
+from infra.training import FuncPipeTraining
 from infra.training_stack import TrainingStack
 from runtime.manifest import Manifest, load_manifest
 from tests.manifests import write_project
@@ -119,11 +120,31 @@ def synthesise(folder: Path, *, packaging: Packaging = Packaging.ZIP, **options:
 
     ``folder`` holds the project (made when absent) and, in one sub-folder per call, the assembly.
     """
+
+    def build(app: cdk.App, manifest: Manifest, source: Path) -> None:
+        TrainingStack(app, "stack", manifest=manifest, source=source, packaging=packaging)
+
+    return synthesise_app(folder, build, **options)
+
+
+def synthesise_training(folder: Path, *, plan: dict[str, Any], **properties: Any) -> Synthesised:
+    """A stack with one FuncPipeTraining of these properties; those that are callables are called with the stack."""
+
+    def build(app: cdk.App, manifest: Manifest, source: Path) -> None:
+        stack = cdk.Stack(app, "stack")
+        made = {key: value(stack) if callable(value) else value for key, value in properties.items()}
+        FuncPipeTraining(stack, "Training", manifest=manifest, source=source, packaging=Packaging.ZIP, **made)
+
+    return synthesise_app(folder, build, **plan)
+
+
+def synthesise_app(folder: Path, build: Callable[[cdk.App, Manifest, Path], None], **options: Any) -> Synthesised:
+    """The stack "stack" of the app that ``build`` fills, which is given the manifest and the source's folder."""
     path = write_project(folder, **options)
     manifest = load_manifest(path)
     assembly = folder / f"cdk.out-{len(list(folder.glob('cdk.out-*')))}"
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = cdk.App(outdir=str(assembly), context=context, analytics_reporting=False)
-    TrainingStack(app, "stack", manifest=manifest, source=path.parent / manifest.package.source, packaging=packaging)
+    build(app, manifest, path.parent / manifest.package.source)
     app.synth()
     return Synthesised(manifest, (assembly / "stack.template.json").read_text(), assembly)

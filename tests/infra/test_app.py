@@ -34,6 +34,17 @@ def test_the_stack_can_be_named(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "mine.template.json").exists()
 
 
+def test_nag_looks_at_the_stack_when_asked_to(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path)
+    for nag, plugins in [("off", []), ("on", ["AwsSolutions"])]:
+        out = tmp_path / nag
+        done = run_app(out, manifest=str(manifest), packaging="zip", nag=nag)
+        assert done.returncode == 0, done.stderr
+        report = out / "validation-report.json"
+        found = json.loads(report.read_text())["pluginReports"] if report.exists() else []
+        assert [plugin["pluginName"] for plugin in found] == plugins
+
+
 @pytest.mark.parametrize(
     ("context", "message"),
     [
@@ -41,6 +52,7 @@ def test_the_stack_can_be_named(tmp_path: Path) -> None:
         ({"manifest": "{folder}/absent.json"}, "No such file"),
         ({"manifest": "{folder}/manifest.json", "packaging": "tar"}, "'tar'"),
         ({"manifest": "{folder}/manifest.json", "stack": "1 stack"}, "'1 stack'"),
+        ({"manifest": "{folder}/manifest.json", "nag": "yes"}, "nag must be on or off (given: 'yes')"),
         ({"manifest": "{folder}/invalid.json"}, "stages.1.memory_mb"),
         ({"manifest": "{folder}/moved/manifest.json"}, "source folder does not exist"),
     ],

@@ -1,0 +1,200 @@
+"""One training plan as a construct: wiring and grants only; each component is a construct of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import ArnFormat, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from infra import acknowledgements
+from infra.access import neighbours, starter_statements, worker_statements
+from infra.artifact_bucket import ArtifactBucket
+from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
+from infra.code_folder import SOURCE_FOLDER
+from infra.monitoring import Monitoring
+from infra.packaging import Packaging, stage_code
+from infra.stage_function import StageFunction
+from infra.sync_bucket import SyncBucket
+from infra.workflow import Workflow
+from runtime.log import LogLevel
+from runtime.manifest import Manifest, OnDestroy
+
+JOB_TAG = "funcpipe:job"
+
+
+class FuncPipeTraining(Construct):
+    """Everything that training ``manifest`` needs, for any account and region. A stack may hold several.
+
+    Args:
+        manifest: the plan.
+        source: the user's source folder, ``manifest.package.source`` beside the manifest.
+        packaging: how the workers' code travels.
+        artifact_bucket: a bucket to use instead of one of its own. It stays whatever the stack's end, and
+            ``encryption_key`` is not applied to it; its own key, if CDK knows it, is granted to the workers. Trainings
+            that share a bucket share one list of run ids.
+        encryption_key: encrypts the buckets' objects with this key (SSE-KMS) instead of S3's own (SSE-S3). The key's
+            policy must leave access to the account's IAM, as CDK's default does.
+        permissions_boundary: set on every role.
+        log_retention: of the functions' log groups, which are deleted with the stack in any case.
+        removal_policy: of the construct's own artifact bucket, DESTROY or RETAIN; by default what the manifest's
+            ``on_destroy`` says.
+        log_level: of the workers' own log lines; DEBUG has one per iteration.
+        monitoring: a dashboard, alarms and the workers' own metrics; infra/monitoring.py says what they cost.
+        alarm_topic: is told of alarms; implies ``monitoring``.
+        tracing: executions and workers are traced by X-Ray, which needs the one permission on all resources.
+        tags: in addition to ``funcpipe:job``, on everything that can have tags.
+
+    Attributes:
+        artifacts: the artifact bucket.
+        inboxes, stage_functions: one per stage, in order.
+        monitoring: None unless asked for.
+        workflow: its ``state_machine`` runs the training; input of an execution: {"run": RUN}.
+
+    Raises:
+        UserInputError: the source is not the one planned for, or the plan breaks a limit of a service.
+        FuncpipeError: the requirements could not be installed (zip only).
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        manifest: Manifest,
+        source: Path,
+        packaging: Packaging = Packaging.IMAGE,
+        artifact_bucket: s3.IBucket | None = None,
+        encryption_key: kms.IKey | None = None,
+        permissions_boundary: iam.IManagedPolicy | None = None,
+        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
+        removal_policy: RemovalPolicy | None = None,
+        log_level: LogLevel = LogLevel.INFO,
+        monitoring: bool = False,
+        alarm_topic: sns.ITopic | None = None,
+        tracing: bool = False,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        all_tags = {JOB_TAG: manifest.name, **(tags or {})}
+        for key, value in all_tags.items():
+            Tags.of(self).add(key, value)
+        if permissions_boundary is not None:
+            iam.PermissionsBoundary.of(self).apply(permissions_boundary)
+
+        monitored = monitoring or alarm_topic is not None
+        # Names are generated, so what tells this training's metrics from others' is its place in the app.
+        name = f"{Stack.of(self).stack_name}/{self.node.path.removeprefix(f'{Stack.of(self).node.path}/')}"
+        code = stage_code(self, manifest=manifest, source=source, packaging=packaging)
+        delete_artifacts = (
+            manifest.on_destroy is OnDestroy.DELETE
+            if removal_policy is None
+            else removal_policy is RemovalPolicy.DESTROY
+        )
+        own_artifacts = (
+            None
+            if artifact_bucket is not None
+            else ArtifactBucket(self, "Artifacts", delete_with_stack=delete_artifacts, encryption_key=encryption_key)
+        )
+        self.artifacts: s3.IBucket = artifact_bucket or own_artifacts
+        stages = range(len(manifest.stages))
+        self.inboxes = [SyncBucket(self, f"Inbox{index}", encryption_key=encryption_key) for index in stages]
+        fit_bucket_emptier(self, tags=all_tags, log_retention=log_retention, permissions_boundary=permissions_boundary)
+        for bucket in [*self.inboxes, *([own_artifacts] if own_artifacts else [])]:
+            narrow_bucket_policy(bucket)
+
+        self.stage_functions: list[StageFunction] = []
+        for index, stage in enumerate(manifest.stages):
+            near = [index, *neighbours(index, len(stages))]
+            stage_function = StageFunction(
+                self,
+                f"Stage{index}",
+                index=index,
+                stage=stage,
+                code=code,
+                architecture=manifest.architecture,
+                timeout_s=manifest.segment.timeout_s,
+                log_retention=log_retention,
+                environment={
+                    "FUNCPIPE_STAGE": str(index),
+                    "FUNCPIPE_SOURCE": SOURCE_FOLDER,
+                    "FUNCPIPE_LOG_LEVEL": log_level.value,
+                    **({"FUNCPIPE_METRICS": name} if monitored else {}),
+                    "FUNCPIPE_ARTIFACTS_URL": f"s3://{self.artifacts.bucket_name}",
+                    "FUNCPIPE_INBOX_URLS": Stack.of(self).to_json_string(
+                        {str(other): f"s3://{self.inboxes[other].bucket_name}" for other in sorted(near)}
+                    ),
+                },
+                access=worker_statements(
+                    own_inbox=self.inboxes[index],
+                    neighbour_inboxes=[self.inboxes[other] for other in near[1:]],
+                    artifacts=self.artifacts,
+                ),
+                tracing=tracing,
+            )
+            acknowledgements.acknowledge_stage_role(
+                stage_function.role,
+                inboxes=[self.inboxes[other] for other in near],
+                artifacts=self.artifacts,
+                tracing=tracing,
+            )
+            # Deleted before the buckets are emptied, so that no worker can refill them.
+            stage_function.function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in near))
+            self.stage_functions.append(stage_function)
+
+        self.workflow = Workflow(
+            self,
+            "Workflow",
+            manifest=manifest,
+            functions=[stage.function for stage in self.stage_functions],
+            artifacts=self.artifacts,
+            tracing=tracing,
+        )
+        acknowledgements.acknowledge_workflow(self.workflow, artifacts=self.artifacts)
+        self.monitoring = (
+            Monitoring(
+                self,
+                "Monitoring",
+                training=name,
+                functions=[stage.function for stage in self.stage_functions],
+                state_machine=self.workflow.state_machine,
+                topic=alarm_topic,
+            )
+            if monitored
+            else None
+        )
+
+    def grant_start(self, identity: iam.IGrantable) -> iam.Grant:
+        """Allows ``identity`` all that the ``funcpipe`` command does with a run: start, watch, stop, report, export.
+
+        It does not allow to deploy, to invoke a stage's function by itself, or to delete anything.
+        """
+        stack, machine = Stack.of(self), self.workflow.state_machine
+        executions = stack.format_arn(
+            service="states",
+            resource="execution",
+            resource_name=f"{machine.state_machine_name}:*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        statements = starter_statements(
+            artifacts=self.artifacts,
+            state_machine_arn=machine.state_machine_arn,
+            executions_arn=executions,
+            stack_arn=stack.stack_id,
+            function_arns=[stage.function.function_arn for stage in self.stage_functions],
+            log_group_arns=[stage.log_group.log_group_arn for stage in self.stage_functions],
+        )
+        grants = [
+            iam.Grant.add_to_principal(
+                grantee=identity, actions=statement.actions, resource_arns=statement.resources, scope=self
+            )
+            for statement in statements
+        ]
+        combined = grants[0]
+        for grant in grants[1:]:
+            combined = combined.combine(grant)
+        return combined

@@ -1,0 +1,122 @@
+"""Dashboard and alarms: there when asked for, on the metrics that the workers and the services really send."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import aws_sns as sns
+from cfnlint.api import lint_file
+from cfnlint.config import ManualArgs
+
+from runtime.manifest import MAX_STAGES
+from runtime.metrics import IterationDone, MetricLines
+from runtime.records import WorkerEvent
+from tests.infra.synthesis import Synthesised, synthesise_training, text, walk
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    return synthesise_training(
+        tmp_path_factory.mktemp("monitored"),
+        plan={"stages": 12, "replicas": 2},
+        alarm_topic=lambda stack: sns.Topic.from_topic_arn(stack, "Topic", "arn:aws:sns:eu-west-1:111122223333:ops"),
+    )
+
+
+def alarms(stack: Synthesised) -> dict[str, dict[str, Any]]:
+    return stack.resources("AWS::CloudWatch::Alarm")
+
+
+def watched(stack: Synthesised) -> set[tuple[str, str]]:
+    """Metric and the logical id of what it is about, of every alarm."""
+    return {
+        (stat["Metric"]["MetricName"], text(stat["Metric"]["Dimensions"][0]["Value"]))
+        for alarm in alarms(stack).values()
+        for query in alarm["Metrics"]
+        if (stat := query.get("MetricStat"))
+    }
+
+
+def graphs(stack: Synthesised) -> list[dict[str, Any]]:
+    (dashboard,) = stack.resources("AWS::CloudWatch::Dashboard").values()
+    assert "DashboardName" not in dashboard
+    widgets = json.loads(text(dashboard["DashboardBody"]))["widgets"]
+    return [widget["properties"] for widget in widgets if widget["type"] == "metric"]
+
+
+def test_nothing_of_it_is_there_unless_asked_for(stack: Synthesised) -> None:
+    assert not [r for r in stack.template["Resources"].values() if r["Type"].startswith("AWS::CloudWatch::")]
+    assert "FUNCPIPE_METRICS" not in stack.text
+
+
+def test_alarms_watch_the_executions_and_every_function(monitored: Synthesised) -> None:
+    (machine,) = monitored.resources("AWS::StepFunctions::StateMachine")
+    functions = {k for k, p in monitored.resources("AWS::Lambda::Function").items() if "Environment" in p}
+    assert len(functions) == 12
+    assert watched(monitored) == {
+        ("ExecutionsFailed", machine),
+        ("ExecutionsTimedOut", machine),
+        *((metric, function) for function in functions for metric in ("Errors", "Throttles")),
+    }
+
+
+def test_an_alarm_goes_off_at_the_first_and_tells_the_topic(monitored: Synthesised) -> None:
+    assert len(alarms(monitored)) == 1 + 2 * 2, "ten functions in one alarm"
+    for alarm in alarms(monitored).values():
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+        assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
+        assert alarm["AlarmActions"] == alarm["OKActions"] == ["arn:aws:sns:eu-west-1:111122223333:ops"]
+        stats = [query for query in alarm["Metrics"] if "MetricStat" in query]
+        assert len(stats) <= 10, "CloudWatch's limit"
+        assert {query["MetricStat"]["Stat"] for query in stats} == {"Sum"}
+        (returned,) = [query for query in alarm["Metrics"] if query.get("ReturnData", True)]
+        assert returned["Expression"] == "SUM(METRICS())"
+
+
+def test_without_a_topic_alarms_tell_nobody(tmp_path: Path) -> None:
+    stack = synthesise_training(tmp_path, plan={"stages": 1}, monitoring=True)
+    assert len(alarms(stack)) == 3
+    assert all("AlarmActions" not in alarm for alarm in alarms(stack).values())
+
+
+def test_the_dashboard_shows_just_the_metrics_that_workers_send(monitored: Synthesised) -> None:
+    """What the runtime writes with the functions' own environment, compared with what the dashboard reads."""
+    sent = set()
+    for stage, function in enumerate(monitored.functions):
+        lines: list[str] = []
+        event = WorkerEvent(run="r", segment=0, attempt=0, stage=stage, replica=0, manifest_sha256="a" * 64)
+        metrics = MetricLines(monitored.environment(function)["FUNCPIPE_METRICS"], event, lines.append)
+        metrics.add(IterationDone(iteration=0, seconds=1.0, loss=2.0 if stage == 11 else None, segment_share=0.5))
+        metrics.flush()
+        for line in map(json.loads, lines):
+            for directive in line["_aws"]["CloudWatchMetrics"]:
+                (names,) = directive["Dimensions"]
+                dimensions = tuple(part for name in sorted(names) for part in (name, line[name]))
+                sent |= {(directive["Namespace"], metric["Name"], *dimensions) for metric in directive["Metrics"]}
+    shown = set()
+    for graph in graphs(monitored):
+        for metric in graph["metrics"]:
+            key = tuple(part for part in metric if isinstance(part, str))
+            if key[0] == "FuncPipe":
+                shown.add(key)
+    assert shown == sent
+    assert len(sent) == 12 + 2
+
+
+def test_the_dashboard_names_every_stage(monitored: Synthesised) -> None:
+    titles = [graph["title"] for graph in graphs(monitored)]
+    assert len(titles) == len(set(titles)) == 6
+    labels = {value["label"] for value in walk(graphs(monitored)) if isinstance(value, dict) and "label" in value}
+    assert {f"stage {index}" for index in range(12)} <= labels
+
+
+def test_a_monitored_template_has_no_error(monitored: Synthesised) -> None:
+    found = lint_file(monitored.assembly / "stack.template.json", ManualArgs(regions=["us-east-1"]))
+    assert not [str(match) for match in found if match.rule.severity == "error"]
+
+
+def test_the_largest_plan_with_everything_fits_into_a_template(tmp_path: Path) -> None:
+    stack = synthesise_training(tmp_path, plan={"stages": MAX_STAGES, "replicas": 14}, monitoring=True, tracing=True)
+    assert len(stack.template["Resources"]) <= 500
+    assert len(stack.text) <= 1_000_000

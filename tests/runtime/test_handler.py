@@ -1,0 +1,103 @@
+"""The Lambda entry in a process of its own, as Lambda runs it: what it writes to its log."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gangs import SOURCE, FixtureRun
+
+ROOT = Path(__file__).resolve().parents[2]
+INVOKE = """
+import json, sys
+from types import SimpleNamespace
+from runtime.handler import handler
+context = SimpleNamespace(aws_request_id="the-request", get_remaining_time_in_millis=lambda: 300_000)
+handler(json.loads(sys.argv[1]), context)
+"""
+
+
+def invoke(run: FixtureRun, **environment: str) -> tuple[int, list[str]]:
+    """Exit status, and the lines on standard output."""
+    event = {"run": run.run, "segment": 0, "attempt": 0, "stage": 0, "replica": 0}
+    event["manifest_sha256"] = run.manifest.sha256
+    surroundings = {
+        **os.environ,
+        "FUNCPIPE_STAGE": "0",
+        "FUNCPIPE_ARTIFACTS_URL": run.gang.artifacts_url,
+        "FUNCPIPE_INBOX_URLS": json.dumps({"0": (run.root / "inbox").as_uri()}),
+        "FUNCPIPE_SOURCE": str(SOURCE),
+        "FUNCPIPE_THREADS": "1",
+        **environment,
+    }
+    command = [sys.executable, "-c", INVOKE, json.dumps(event)]
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines()
+
+
+def plan(**model_args: Any) -> dict[str, Any]:
+    return {"model": "tiny:build", "model_args": model_args, "layers": [8], "iterations": 4, "segment_iterations": 3}
+
+
+def test_a_segment_in_the_log(tmp_path: Path) -> None:
+    status, lines = invoke(FixtureRun(tmp_path, **plan()))
+    assert status == 0
+    started, finished = map(json.loads, lines)
+    for line in (started, finished):
+        assert {key: line[key] for key in ("run", "segment", "attempt", "stage", "replica")} == {
+            "run": "run",
+            "segment": 0,
+            "attempt": 0,
+            "stage": 0,
+            "replica": 0,
+        }
+        assert line["level"] == "INFO" and line["time"].endswith("Z")
+    assert (started["message"], started["request_id"]) == ("worker started", "the-request")
+    assert (finished["message"], finished["first_iteration"], finished["end_iteration"]) == ("worker finished", 0, 3)
+    assert finished["seconds"] > 0 and finished["peak_memory_mb"] > 0 and finished["puts"] > 0
+
+
+def test_debug_adds_a_line_per_iteration(tmp_path: Path) -> None:
+    run = FixtureRun(tmp_path, **plan())
+    status, lines = invoke(run, FUNCPIPE_LOG_LEVEL="DEBUG")
+    assert status == 0
+    done = [line for line in map(json.loads, lines) if line["level"] == "DEBUG"]
+    assert [line["iteration"] for line in done] == [0, 1, 2]
+    assert [line["loss"] for line in done] == run.summaries[0].losses
+    assert [line["segment_share"] for line in done] == [pytest.approx(share) for share in (1 / 3, 2 / 3, 1)]
+    assert all(line["message"] == "iteration done" and line["seconds"] > 0 for line in done)
+
+
+def test_a_failure_in_the_log_says_where_and_why(tmp_path: Path) -> None:
+    """At level ERROR it is the only line."""
+    run = FixtureRun(tmp_path, **plan(raise_at=5))
+    status, lines = invoke(run, FUNCPIPE_LOG_LEVEL="ERROR")
+    assert status == 1
+    (line,) = map(json.loads, lines)
+    (failure,) = run.failures
+    assert (line["level"], line["message"], line["kind"]) == ("ERROR", "worker failed", "exception")
+    assert line["error"] == failure.error == "ValueError: the layer gave up"
+    assert (line["iteration"], line["instruction"]) == (failure.iteration, failure.instruction) == (1, "F1")
+    assert line["traceback"] == failure.traceback and "tiny.py" in line["traceback"]
+
+
+def test_an_event_for_another_stage_is_logged_too(tmp_path: Path) -> None:
+    status, lines = invoke(FixtureRun(tmp_path, **plan()), FUNCPIPE_STAGE="1")
+    assert status == 1
+    _, failed = map(json.loads, lines)
+    assert failed["error"] == "FuncpipeError: this is the function of stage 1, not 0"
+
+
+def test_metrics_are_in_the_log_when_asked_for_and_up_to_a_failure(tmp_path: Path) -> None:
+    for name, model_args, status, iterations in [("well", {}, 0, 3), ("failing", {"raise_at": 5}, 1, 1)]:
+        run = FixtureRun(tmp_path / name, **plan(**model_args))
+        ended, lines = invoke(run, FUNCPIPE_METRICS="stack/Training")
+        assert ended == status
+        (metrics,) = [line for line in map(json.loads, lines) if "_aws" in line]
+        assert metrics["Training"] == "stack/Training"
+        assert len(metrics["IterationSeconds"]) == len(metrics["Loss"]) == iterations
+        assert metrics["SegmentProgress"][-1] == pytest.approx(100 * iterations / 3)
