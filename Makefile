@@ -3,6 +3,8 @@
 .PHONY: help setup train test lint clean
 
 PYTHON ?= python3
+# The CDK library would fill the screen with Node 20's end of life at every synthesis.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 VENV := .venv/bin
 
 help: ## what can be made

@@ -1,14 +1,12 @@
 """One worker: a replica of a stage, for one segment. Executes the schedule, then leaves a checkpoint and a summary.
 
 The compute lane is this thread: a loop over the schedule's instructions with one method per kind. What it needs from
-storage is requested ahead, in schedule order, up to IN_FLIGHT objects; what it produces is handed to the upload lane.
+storage comes from ``runtime.prefetch``; what it produces is handed to the upload lane.
 """
 
 import resource
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,10 +20,10 @@ from runtime.codec import Bundle, pack
 from runtime.errors import FuncpipeError
 from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_optimizer
 from runtime.lanes import Lanes, Recorder
-from runtime.mailbox import Mailbox, Received
+from runtime.mailbox import Mailbox
 from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
-from runtime.pacing import IN_FLIGHT
+from runtime.prefetch import Prefetch
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
 from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op
@@ -69,7 +67,7 @@ class Worker:
         self._invocation = invocation
         event, manifest = invocation.event, invocation.manifest
         self._event, self._manifest = event, manifest
-        self._stage, self._dtype = manifest.stages[event.stage], TORCH_DTYPES[manifest.training.dtype]
+        self._stage = manifest.stages[event.stage]
         self._is_first, self._is_last = event.stage == 0, event.stage == len(manifest.stages) - 1
         self.gang = keys.GangKeys(event.run, event.segment, event.attempt)
         self.position: tuple[int | None, str | None] = (None, None)
@@ -83,12 +81,9 @@ class Worker:
         )
         self._recorder = Recorder(event.stage, event.replica)
         self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
-        self._ahead: Iterator[tuple[int, Instruction, MicroBatch]] = iter(())
-        self._requested: deque[tuple[int, Instruction, Future[Received]]] = deque()
         self._held: dict[tuple[Op, int], Bundle] = {}
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []
-        self._reading = threading.Lock()
         self._progress: Future[object] | None = None
         self._reported_at = 0.0
 
@@ -106,9 +101,8 @@ class Worker:
             self.lanes.close()
 
     def _run(self) -> WorkerSummary:
-        self._prepare()
         iterations = self._manifest.segment_range(self._event.segment)
-        self._ahead = self._downloads(iterations)
+        self._prepare(iterations)
         self._report(iterations.start)
         for iteration in iterations:
             self._check_life_time(iteration)
@@ -123,7 +117,7 @@ class Worker:
 
     # -- before the first iteration ---------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def _prepare(self, iterations: range) -> None:
         training, event, source = self._manifest.training, self._event, self._invocation.source
         artifacts, stage = self._invocation.artifacts, self._stage
         self.position = (None, "start")
@@ -149,11 +143,22 @@ class Worker:
             replicas=stage.replicas,
             parameters=self._trainable,
         )
-        self._readers: dict[str, ShardReader] = {}
-        if fields := ["input"] * self._is_first + ["target"] * self._is_last:
-            index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
-            for field in fields:
-                self._readers[field] = ShardReader(store=artifacts, index=index, field=field, seed=training.seed)
+        self._prefetch = Prefetch(
+            self.lanes,
+            self.gang,
+            readers=self._readers(),
+            dtype=TORCH_DTYPES[training.dtype],
+            downloads=self._downloads(iterations),
+        )
+
+    def _readers(self) -> dict[str, ShardReader]:
+        """Of the samples that this worker needs: inputs on the first stage, targets on the last."""
+        artifacts, seed = self._invocation.artifacts, self._manifest.training.seed
+        fields = ["input"] * self._is_first + ["target"] * self._is_last
+        if not fields:
+            return {}
+        index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
+        return {field: ShardReader(store=artifacts, index=index, field=field, seed=seed) for field in fields}
 
     # -- the schedule ----------------------------------------------------------------------------------------------
 
@@ -185,7 +190,7 @@ class Worker:
             index = instruction.micro_batch
             match instruction.op:
                 case Op.LOAD | Op.RECEIVE_ACTIVATION | Op.RECEIVE_GRADIENT:
-                    self._take(iteration, instruction)
+                    self._held[instruction.op, index] = self._prefetch.take(iteration, instruction)  # type: ignore[index]
                 case Op.FORWARD:
                     with self._recorder.computing(iteration, str(instruction)):
                         self._forward(iteration, batches[index])  # type: ignore[index]
@@ -202,34 +207,6 @@ class Worker:
                 case Op.STEP:
                     with self._recorder.computing(iteration, str(instruction)):
                         self._step()
-
-    def _take(self, iteration: int, expected: Instruction) -> None:
-        """Waits for the next object of the download lane, and requests those that come after it."""
-        while len(self._requested) < IN_FLIGHT and (following := next(self._ahead, None)) is not None:
-            self._requested.append((following[0], following[1], self._request(*following)))
-        requested_iteration, instruction, future = self._requested.popleft()
-        assert (requested_iteration, instruction) == (iteration, expected), "lanes execute in schedule order"
-        received = future.result()
-        self._held[instruction.op, instruction.micro_batch] = received.bundle  # type: ignore[index]
-        if instruction.op is not Op.LOAD:
-            self.lanes.discard(self._key(iteration, instruction))
-
-    def _key(self, iteration: int, instruction: Instruction) -> str:
-        name = self.gang.activation if instruction.op is Op.RECEIVE_ACTIVATION else self.gang.gradient
-        return name(iteration, instruction.micro_batch)  # type: ignore[arg-type]
-
-    def _request(self, iteration: int, instruction: Instruction, batch: MicroBatch) -> "Future[Received]":
-        if instruction.op is not Op.LOAD:
-            return self.lanes.receive(iteration, str(instruction), self._key(iteration, instruction))
-        return self.lanes.load(iteration, str(instruction), lambda: self._samples(batch))
-
-    def _samples(self, batch: MicroBatch) -> Bundle:
-        bundle: Bundle = {}
-        with self._reading:
-            for field, reader in self._readers.items():
-                tensor = reader.batch(batch.epoch, batch.start, batch.size)
-                bundle[field] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        return bundle
 
     def _forward(self, iteration: int, batch: MicroBatch) -> None:
         samples = self._held.pop((Op.LOAD, batch.index), {})
