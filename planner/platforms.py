@@ -90,10 +90,10 @@ PLATFORMS = {
             shared_cores=False,
         ),
         Platform(
-            name="embedded",  # MiniStack 1.5.33 on 2 cores, 2026-11-21: 16 MB at 184 MB/s up; 2-4 ms a request
+            name="embedded",  # MiniStack 1.5.33 on 2 cores, 2026-11-22: 16 MB at 184 MB/s up; a lone request of 16 KB
             bandwidth_points=((0, 184e6),),
-            get_latency_s=0.003,
-            put_latency_s=0.004,
+            get_latency_s=0.0028,
+            put_latency_s=0.0026,
             start_up_s=10.0,
             memory_per_vcpu_mb=None,
             max_vcpus=1.0,

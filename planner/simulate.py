@@ -115,6 +115,7 @@ class _Worker:
     stage: int
     replica: int
     shares: Sequence[float]
+    get_latency_s: float
     last: _Name | None = None
     taken: list[_Name | None] = field(default_factory=list)
     lanes: dict[Lane, list[tuple[_Name, _Name]]] = field(default_factory=lambda: {Lane.DOWNLOAD: [], Lane.UPLOAD: []})
@@ -162,6 +163,10 @@ class _Worker:
         transfer = Transfer() if self._loads_beside(instruction.op) else times.download
         self._transfer(name, transfer, share, Lane.DOWNLOAD, needs)
         self.last = self.steps.add(("take", *name[1:]), 0.0, [self.last, name])
+        if instruction.op in _SENT_BY:
+            # Nothing waits for these; where cores are shared, they take their part all the same.
+            self.steps.add(("asked in vain", *name[1:]), self.get_latency_s, [issued])
+            self.steps.add(("deleted", *name[1:]), self.get_latency_s, [self.last])
 
     def _loads_beside(self, op: Op) -> bool:
         """Whether the samples' time is already in that of the activation that comes with them."""
@@ -198,7 +203,7 @@ def simulate(
         for replica in range(costs.replicas):
             program = SCHEDULES[schedule](stage, len(plan), replica, costs.replicas, len(shares))
             programs[stage, replica] = program
-            worker = _Worker(steps, plan, stage, replica, shares)
+            worker = _Worker(steps, plan, stage, replica, shares, get_latency_s)
             for iteration in range(iterations):
                 for instruction in program:
                     worker.add(iteration, instruction)
