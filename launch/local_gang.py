@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -50,6 +51,7 @@ def _work(event: dict[str, Any], environment: dict[str, str], timeout_s: float, 
         os.dup2(file.fileno(), 2)
     # A terminal's Ctrl-C reaches every process; workers leave it to their owner, who tells them by the abort marker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_owner, name="owner", daemon=True).start()
     from runtime.errors import WorkerFailed
     from runtime.handler import handle
 
@@ -60,6 +62,14 @@ def _work(event: dict[str, Any], environment: dict[str, str], timeout_s: float, 
     except WorkerFailed as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+def _end_with_owner() -> None:
+    """Ends this worker when the process that started the run is gone, however it went."""
+    owner = parent_process()
+    assert owner is not None, "workers are started by another process"
+    owner.join()
+    os._exit(1)
 
 
 class LocalGang:

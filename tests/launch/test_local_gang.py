@@ -1,6 +1,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -127,3 +131,39 @@ def test_a_segment_that_does_not_fit_its_life_time_says_what_to_do(tmp_path):
     assert "does not fit into the function's life time" in run.gang.failure.error
     assert "limits.max_segment_iterations" in run.gang.failure.error
     assert run.gang.failure.traceback == ""
+
+
+def test_workers_do_not_outlive_the_process_that_started_them(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tests.gangs import FixtureRun\n"
+        "if __name__ == '__main__':\n"
+        f"    run = FixtureRun(Path({str(tmp_path)!r}), model='tiny:build', layers=[4, 4], epochs=100_000)\n"
+        "    run.gang.start()\n"
+        "    while len(run.gang.worker_pids) < 2:\n"
+        "        time.sleep(0.01)\n"
+        "    print(*run.gang.worker_pids, flush=True)\n"
+        "    run.gang.wait()\n"
+    )
+    (tmp_path / "owner.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "owner.py")], stdout=subprocess.PIPE, text=True, env=environment
+    ) as owner:
+        workers = [int(pid) for pid in owner.stdout.readline().split()]
+        owner.kill()
+    assert len(workers) == 2
+    give_up = time.monotonic() + 60
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < give_up, "the workers are still there a minute later"
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
