@@ -208,9 +208,11 @@ class StatusReader:
         if records.committed_iteration >= records.manifest.iterations:
             return RunState.DONE, None
         gang = (records.segment, records.attempt)
+        # A stop may come when a gang has just committed: the marker is then the last gang's, and none has followed it.
+        last = records.aborts.get(max(records.gangs, default=gang))
+        if last is not None and last.reason == "stopped":
+            return RunState.STOPPED, last.message
         if abort := records.aborts.get(gang):
-            if abort.reason == "stopped":
-                return RunState.STOPPED, abort.message
             return RunState.FAILED, self._explained(abort)
         for failure in primary_failures(records):
             if (failure.event.segment, failure.event.attempt) == gang:

@@ -115,8 +115,8 @@ def test_ctrl_c_stops_the_run_and_says_so(folder, capsys, monkeypatch):
     assert "run cut was stopped: no worker runs any more" in message
     assert main(["watch", "cut", "--json"]) == 1
     status = json.loads(capsys.readouterr().out)
-    # A stop that falls between two segments has no gang to mark; the run has ended all the same.
-    assert status["state"] in ("stopped", "failed") and status["iterations_done"] < status["iterations_total"]
+    assert status["state"] == "stopped" and status["message"] == "stopped by Ctrl-C"
+    assert status["failures"] == []
 
 
 def test_ctrl_c_while_watching_leaves_the_run(folder, capsys, monkeypatch):

@@ -214,6 +214,14 @@ def test_a_stopped_run_is_stopped(store):
     assert (found.state, found.message) == (RunState.STOPPED, "by hand")
 
 
+def test_a_stop_that_comes_with_a_segments_commit_is_a_stop(store, manifest):
+    put_progress(store, 0, 0, 1)
+    put_commit(store, manifest, 1)
+    put_abort(store, Abort(reason="stopped", message="by hand", at=1005), segment=0)
+    found = status(store)
+    assert (found.state, found.message, found.segment) == (RunState.STOPPED, "by hand", 1)
+
+
 def test_a_new_attempt_leaves_the_old_ones_failure_behind(store, manifest):
     put_abort(store, Abort(reason="failure", message="m", failure=a_failure(manifest), at=1005))
     put_progress(store, 0, 0, 1, attempt=1)
