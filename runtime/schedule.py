@@ -1,7 +1,7 @@
 """A schedule as data: what one worker does in one iteration, as a sequence of instructions that touches no tensor.
 
 A worker has three lanes, and each executes its own instructions in the order given here, waiting only for what an
-instruction needs. ``runtime.worker`` executes a schedule and ``planner.simulate`` replays it, so that prediction and
+instruction needs. ``runtime.executor`` executes a schedule and ``planner.simulate`` replays it, so that prediction and
 execution cannot disagree about the order of work.
 
 GPipe (Huang et al., arXiv 1811.06965), 3 stages, 1 replica each, 3 micro-batches, compute lane only:

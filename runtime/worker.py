@@ -1,32 +1,24 @@
-"""One worker: a replica of a stage, for one segment. Executes the schedule, then leaves a checkpoint and a summary.
-
-The compute lane is this thread: a loop over the schedule's instructions with one method per kind. What it needs from
-storage comes from ``runtime.prefetch``; what it produces is handed to the upload lane.
-"""
+"""One worker: a replica of a stage, for one segment: from the last commit, through its iterations, to the next one."""
 
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from runtime import keys
-from runtime.batches import MicroBatch, micro_batches
 from runtime.checkpoint import load_layers, read_commit, save_layers, write_commit
-from runtime.codec import Bundle, pack
 from runtime.errors import FuncpipeError
-from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_optimizer
+from runtime.executor import Executor
+from runtime.factories import build_layers, build_loss, build_optimizer
 from runtime.lanes import Lanes, Recorder
 from runtime.mailbox import Mailbox
 from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
-from runtime.prefetch import Prefetch
 from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
-from runtime.scatter_reduce.gradient_sum import GradientSum
-from runtime.schedule import SCHEDULES, Instruction, Lane, Op
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
 from runtime.store import Store
@@ -70,7 +62,7 @@ class Worker:
         self._stage = manifest.stages[event.stage]
         self._is_first, self._is_last = event.stage == 0, event.stage == len(manifest.stages) - 1
         self.gang = keys.GangKeys(event.run, event.segment, event.attempt)
-        self.position: tuple[int | None, str | None] = (None, None)
+        self._position: tuple[int | None, str | None] = (None, None)
         self._mailbox = Mailbox(
             stage=event.stage,
             inboxes=invocation.inboxes,
@@ -81,11 +73,16 @@ class Worker:
         )
         self._recorder = Recorder(event.stage, event.replica)
         self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
-        self._held: dict[tuple[Op, int], Bundle] = {}
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []
         self._progress: Future[object] | None = None
         self._reported_at = 0.0
+
+    @property
+    def position(self) -> tuple[int | None, str | None]:
+        """The iteration, and the instruction or what else was under way."""
+        iteration, instruction = self._position
+        return iteration, self._executor.instruction if iteration is not None else instruction
 
     def run(self) -> WorkerSummary:
         """Trains the segment's iterations.
@@ -107,11 +104,14 @@ class Worker:
         for iteration in iterations:
             self._check_life_time(iteration)
             begun = time.time()
-            self._iterate(iteration)
+            self._position = (iteration, None)
+            loss = self._executor.iterate(iteration)
+            if loss is not None:
+                self._losses.append(loss)
             self._iteration_ends.append(time.time())
             self._report(iteration + 1)
             self._tell(iteration, self._iteration_ends[-1] - begun, iterations)
-        self.position = (None, "checkpoint")
+        self._position = (None, "checkpoint")
         self.lanes.drain()
         return self._finish(iterations)
 
@@ -120,35 +120,31 @@ class Worker:
     def _prepare(self, iterations: range) -> None:
         training, event, source = self._manifest.training, self._event, self._invocation.source
         artifacts, stage = self._invocation.artifacts, self._stage
-        self.position = (None, "start")
+        self._position = (None, "start")
         commit = read_commit(artifacts, event.run, event.segment)
         self._layers, _ = build_layers(
             self._manifest.model, source, stage.first_layer, stage.end_layer, training.seed, training.dtype
         )
         self._optimizer = build_optimizer(training.optimizer, self._layers.parameters())
         load_layers(artifacts, commit, self._layers, stage.first_layer, self._optimizer)
-        self._module = StageModule(
+        module = StageModule(
             self._layers,
             first_layer=stage.first_layer,
             seed=training.seed,
             loss=build_loss(training.loss, source) if self._is_last else None,
             is_first=self._is_first,
         )
-        self._trainable = [p for p in self._layers.parameters() if p.requires_grad]
-        self._reduce = GradientSum(
-            self.lanes,
-            self.gang,
-            settings=stage.synchronisation,
-            replica=event.replica,
-            replicas=stage.replicas,
-            parameters=self._trainable,
-        )
-        self._prefetch = Prefetch(
-            self.lanes,
-            self.gang,
+        self._executor = Executor(
+            self._manifest,
+            event,
+            gang=self.gang,
+            lanes=self.lanes,
+            recorder=self._recorder,
+            module=module,
+            parameters=[p for p in self._layers.parameters() if p.requires_grad],
+            optimizer=self._optimizer,
             readers=self._readers(),
-            dtype=TORCH_DTYPES[training.dtype],
-            downloads=self._downloads(iterations),
+            iterations=iterations,
         )
 
     def _readers(self) -> dict[str, ShardReader]:
@@ -159,80 +155,6 @@ class Worker:
             return {}
         index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
         return {field: ShardReader(store=artifacts, index=index, field=field, seed=seed) for field in fields}
-
-    # -- the schedule ----------------------------------------------------------------------------------------------
-
-    def _batches(self, iteration: int) -> list[MicroBatch]:
-        training = self._manifest.training
-        return micro_batches(
-            iteration, self._manifest.dataset.train_samples, training.global_batch_size, training.micro_batch_size
-        )
-
-    def _program(self, batches: list[MicroBatch]) -> tuple[Instruction, ...]:
-        event, stages = self._event, self._manifest.stages
-        generate = SCHEDULES[self._manifest.schedule]
-        return generate(event.stage, len(stages), event.replica, self._stage.replicas, len(batches))
-
-    def _downloads(self, iterations: range) -> Iterator[tuple[int, Instruction, MicroBatch]]:
-        """What the download lane does over the whole segment, in order."""
-        for iteration in iterations:
-            batches = self._batches(iteration)
-            for instruction in self._program(batches):
-                if instruction.op.lane is Lane.DOWNLOAD and instruction.micro_batch is not None:
-                    yield iteration, instruction, batches[instruction.micro_batch]
-
-    def _iterate(self, iteration: int) -> None:
-        batches = self._batches(iteration)
-        if self._is_last:
-            self._losses.append(0.0)
-        for instruction in self._program(batches):
-            self.position = (iteration, str(instruction))
-            index = instruction.micro_batch
-            match instruction.op:
-                case Op.LOAD | Op.RECEIVE_ACTIVATION | Op.RECEIVE_GRADIENT:
-                    self._held[instruction.op, index] = self._prefetch.take(iteration, instruction)  # type: ignore[index]
-                case Op.FORWARD:
-                    with self._recorder.computing(iteration, str(instruction)):
-                        self._forward(iteration, batches[index])  # type: ignore[index]
-                case Op.BACKWARD:
-                    with self._recorder.computing(iteration, str(instruction)):
-                        self._backward(batches[index])  # type: ignore[index]
-                case Op.SEND_ACTIVATION:
-                    self._send(iteration, instruction, self._event.stage + 1, self.gang.activation)
-                case Op.SEND_GRADIENT:
-                    self._send(iteration, instruction, self._event.stage - 1, self.gang.gradient)
-                case Op.REDUCE:
-                    if self._trainable:
-                        self._reduce(iteration)
-                case Op.STEP:
-                    with self._recorder.computing(iteration, str(instruction)):
-                        self._step()
-
-    def _forward(self, iteration: int, batch: MicroBatch) -> None:
-        samples = self._held.pop((Op.LOAD, batch.index), {})
-        target = samples.get("target")
-        received = pack(samples["input"]) if self._is_first else self._held.pop((Op.RECEIVE_ACTIVATION, batch.index))
-        output = self._module.forward(iteration, batch, received, target)  # type: ignore[arg-type]
-        if self._is_last:
-            self._losses[-1] += output["loss"].item()  # type: ignore[union-attr]
-        else:
-            self._held[Op.SEND_ACTIVATION, batch.index] = output
-
-    def _backward(self, batch: MicroBatch) -> None:
-        gradients = None if self._is_last else self._held.pop((Op.RECEIVE_GRADIENT, batch.index))
-        caught = self._module.backward(batch, gradients)
-        if not self._is_first:
-            self._held[Op.SEND_GRADIENT, batch.index] = caught
-
-    def _send(self, iteration: int, instruction: Instruction, stage: int, name: Callable[[int, int], str]) -> None:
-        index: int = instruction.micro_batch  # type: ignore[assignment]
-        bundle = self._held.pop((instruction.op, index))
-        self.lanes.send(iteration, str(instruction), stage, name(iteration, index), bundle)
-
-    def _step(self) -> None:
-        if self._optimizer is not None:
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
 
     # -- around the iterations -------------------------------------------------------------------------------------
 
@@ -291,8 +213,8 @@ class Worker:
             return self._summarise(iterations, {})
         for replica in range(1, self._stage.replicas):
             self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
-        if self._stage.replicas > 1 and self._trainable and iterations:
-            for name in self._reduce.left_behind(iterations[-1]):  # all replicas are done: nobody reads these any more
+        if iterations:
+            for name in self._executor.left_behind(iterations[-1]):  # all replicas are done: nobody reads these now
                 self._mailbox.discard(name)
         summary = self._summarise(iterations, digests)
         if event.stage == 0:
