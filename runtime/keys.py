@@ -14,6 +14,8 @@ Artifact bucket:
     runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
     runs/RUN/segments/SEGMENT/ATTEMPT/checkpoint/layer-LAYER.safetensors
     runs/RUN/segments/SEGMENT/ATTEMPT/{progress,summary,failure,timeline}/STAGE-REPLICA.json
+    runs/RUN/segments/SEGMENT/ATTEMPT/ready/STAGE-REPLICA     empty: the worker could begin
+    runs/RUN/segments/SEGMENT/ATTEMPT/go                      empty: all could, so all do
     runs/RUN/aborts/SEGMENT-ATTEMPT.json                      the workflow writes it too, which cannot pad numbers
 """
 
@@ -63,6 +65,13 @@ class GangKeys:
     @property
     def abort(self) -> str:
         return ABORT_FORMAT.format(self.run, self.segment, self.attempt)
+
+    def ready(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/ready/{stage:03d}-{replica:04d}"
+
+    @property
+    def go(self) -> str:
+        return f"{self._artifacts}/go"
 
     def progress(self, stage: int, replica: int) -> str:
         return f"{self._artifacts}/progress/{stage:03d}-{replica:04d}.json"

@@ -207,6 +207,11 @@ class Manifest(Strict):
         return self.stages[-1].end_layer
 
     @property
+    def places(self) -> list[tuple[int, int]]:
+        """(stage, replica) of every worker."""
+        return [(number, replica) for number, stage in enumerate(self.stages) for replica in range(stage.replicas)]
+
+    @property
     def workers(self) -> int:
         """Functions running at the same time."""
         return sum(stage.replicas for stage in self.stages)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from runtime import keys
+from runtime.barrier import meet
 from runtime.checkpoint import load_layers, read_commit, save_layers, write_commit
 from runtime.errors import FuncpipeError
 from runtime.executor import Executor
@@ -101,6 +102,8 @@ class Worker:
         iterations = self._manifest.segment_range(self._event.segment)
         self._prepare(iterations)
         self._report(iterations.start)
+        self._position = (None, "barrier")
+        meet(self._mailbox, (self._event.stage, self._event.replica), self._manifest.places)
         for iteration in iterations:
             self._check_life_time(iteration)
             begun = time.time()
