@@ -1,6 +1,6 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
-cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip] [-c stack=NAME] [-c nag=on]
+cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip | -c image=URI@sha256:DIGEST] [-c stack=NAME] [-c nag=on]
 """
 
 import re
@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit(f"{sys.executable} has no aws-cdk-lib. Activate this project's environment: `. .venv/bin/activate`.")
 
-from infra.packaging import Packaging
+from infra.packaging import Packaging, PrebuiltImage
 from infra.training_stack import TrainingStack
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.manifest import load_manifest
@@ -26,9 +26,7 @@ def build(app: cdk.App) -> TrainingStack:
     path = app.node.try_get_context("manifest")
     if not path:
         raise UserInputError("no manifest named. Add -c manifest=PATH; `funcpipe plan` writes one.")
-    packaging = app.node.try_get_context("packaging") or Packaging.IMAGE.value
-    if packaging not in [choice.value for choice in Packaging]:
-        raise UserInputError(f"packaging must be image or zip (given: {packaging!r}). Correct -c packaging.")
+    packaging = _packaging(app)
     manifest = load_manifest(Path(path))
     name = app.node.try_get_context("stack") or f"funcpipe-{manifest.name}"
     if not _STACK_NAME.fullmatch(name):
@@ -42,7 +40,18 @@ def build(app: cdk.App) -> TrainingStack:
     if nag == "on":
         _nag(app)
     source = Path(path).parent / manifest.package.source
-    return TrainingStack(app, name, manifest=manifest, source=source, packaging=Packaging(packaging))
+    return TrainingStack(app, name, manifest=manifest, source=source, packaging=packaging)
+
+
+def _packaging(app: cdk.App) -> Packaging | PrebuiltImage:
+    packaging, image = app.node.try_get_context("packaging"), app.node.try_get_context("image")
+    if image and packaging:
+        raise UserInputError("-c image names an image that exists; leave -c packaging out.")
+    if image:
+        return PrebuiltImage.parse(str(image))
+    if packaging not in (None, *(choice.value for choice in Packaging)):
+        raise UserInputError(f"packaging must be image or zip (given: {packaging!r}). Correct -c packaging.")
+    return Packaging(packaging) if packaging else Packaging.IMAGE
 
 
 def _nag(app: cdk.App) -> None:

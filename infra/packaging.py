@@ -1,23 +1,32 @@
-"""The workers' code as one asset for all functions: a zip (code only) or a container image (with torch)."""
+"""The workers' code, one for all functions: a zip (code only), an image to be built (with torch), or one that exists."""
 
 import hashlib
 import json
-import shutil
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from aws_cdk import Stack
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.code_folder import RUNTIME_REQUIREMENTS, check_size, install_requirements, write_code
+from infra.code_folder import check_size, install_requirements, write_code
+from infra.image_context import write_image_context
+from runtime.errors import UserInputError
 from runtime.manifest import Architecture, Manifest
 from runtime.source import check_source
 
 HANDLER = "runtime.handler.handler"
-_DOCKERFILE = Path(__file__).resolve().parent / "image" / "Dockerfile"
+_IMAGE_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z]{2}(-[a-z]+)+-\d)\.amazonaws\.com(\.cn)?/"
+    r"(?P<repository>[a-z0-9]+([._/-][a-z0-9]+)*)@(?P<digest>sha256:[0-9a-f]{64})"
+)
+"""Of an image in a private ECR repository, which is what Lambda takes (API_CreateFunction, FunctionCode.ImageUri; names
+of repositories: API_CreateRepository; both read 2026-11-24)."""
 _PLATFORMS = {
     Architecture.X86_64: ecr_assets.Platform.LINUX_AMD64,
     Architecture.ARM64: ecr_assets.Platform.LINUX_ARM64,
@@ -34,6 +43,34 @@ class Packaging(StrEnum):
 
 
 @dataclass(frozen=True)
+class PrebuiltImage:
+    """An image that exists in an ECR repository of the stack's region, named by what is in it, not by a tag that moves.
+
+    It must hold ``runtime/`` and the planned source as ``source/`` in its LAMBDA_TASK_ROOT, as one built from
+    ``infra.image_context`` does, and be of the manifest's architecture: neither can be seen at synthesis.
+    """
+
+    account: str
+    region: str
+    repository: str
+    digest: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "PrebuiltImage":
+        """From ``ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:DIGEST``.
+
+        Raises:
+            UserInputError: it is not of that form; a tag instead of a digest, for instance.
+        """
+        if (match := _IMAGE_URI.fullmatch(uri)) is None:
+            raise UserInputError(
+                f"an image is named by its digest, ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:64-HEX-DIGITS "
+                f"(given: {uri!r}). `aws ecr describe-images --repository-name REPOSITORY` lists digests."
+            )
+        return cls(**{name: match[name] for name in ("account", "region", "repository", "digest")})
+
+
+@dataclass(frozen=True)
 class StageCode:
     """What a ``lambda_.Function`` is told about its code."""
 
@@ -42,8 +79,10 @@ class StageCode:
     runtime: lambda_.Runtime
 
 
-def stage_code(scope: Construct, *, manifest: Manifest, source: Path, packaging: Packaging) -> StageCode:
-    """The asset, staged below ``scope``.
+def stage_code(
+    scope: Construct, *, manifest: Manifest, source: Path, packaging: Packaging | PrebuiltImage
+) -> StageCode:
+    """The code, staged below ``scope`` where it is an asset.
 
     Args:
         source: the user's source folder (``manifest.package.source`` beside the manifest).
@@ -53,6 +92,8 @@ def stage_code(scope: Construct, *, manifest: Manifest, source: Path, packaging:
         FuncpipeError: the requirements could not be installed (zip only).
     """
     check_source(source, manifest.hashes.source)
+    if isinstance(packaging, PrebuiltImage):
+        return _prebuilt(scope, packaging)
     # CDK copies an asset when its construct is made, so the folder need not live longer.
     with TemporaryDirectory(prefix="funcpipe-") as temporary:
         make = _zip if packaging is Packaging.ZIP else _image
@@ -74,17 +115,29 @@ def _zip(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> St
 
 
 def _image(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> StageCode:
-    write_code(folder, source)
-    shutil.copyfile(_DOCKERFILE, folder / "Dockerfile")
-    shutil.copyfile(RUNTIME_REQUIREMENTS, folder / "runtime-requirements.txt")
-    lines = [f"{requirement}\n" for requirement in sorted(manifest.package.requirements)]
-    (folder / "model-requirements.txt").write_text("".join(lines))
+    write_image_context(folder, manifest, source)
     # Lambda refuses images with attestations; the CDK CLI builds with BUILDX_NO_DEFAULT_ATTESTATIONS=1.
     image = ecr_assets.DockerImageAsset(
         scope, "Image", directory=str(folder), platform=_PLATFORMS[manifest.architecture]
     )
     return StageCode(
         lambda_.Code.from_ecr_image(image.repository, tag_or_digest=image.image_tag),
+        lambda_.Handler.FROM_IMAGE,
+        lambda_.Runtime.FROM_IMAGE,
+    )
+
+
+def _prebuilt(scope: Construct, image: PrebuiltImage) -> StageCode:
+    # With the account and region given: Lambda takes an image of another account, whose owner must allow it.
+    arn = Stack.of(scope).format_arn(
+        service="ecr", account=image.account, region=image.region, resource="repository", resource_name=image.repository
+    )
+    repository = ecr.Repository.from_repository_attributes(
+        scope, "Image", repository_arn=arn, repository_name=image.repository
+    )
+    return StageCode(
+        # The command by name, for the image may have another of its own.
+        lambda_.Code.from_ecr_image(repository, tag_or_digest=image.digest, cmd=[HANDLER]),
         lambda_.Handler.FROM_IMAGE,
         lambda_.Runtime.FROM_IMAGE,
     )

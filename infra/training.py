@@ -17,7 +17,7 @@ from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
 from infra.monitoring import Monitoring
-from infra.packaging import Packaging, stage_code
+from infra.packaging import Packaging, PrebuiltImage, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
 from infra.workflow import Workflow
@@ -33,7 +33,7 @@ class FuncPipeTraining(Construct):
     Args:
         manifest: the plan.
         source: the user's source folder, ``manifest.package.source`` beside the manifest.
-        packaging: how the workers' code travels.
+        packaging: how the workers' code travels, or the image that has it.
         artifact_bucket: a bucket to use instead of one of its own. It stays whatever the stack's end, and
             ``encryption_key`` is not applied to it; its own key, if CDK knows it, is granted to the workers. Trainings
             that share a bucket share one list of run ids.
@@ -67,7 +67,7 @@ class FuncPipeTraining(Construct):
         *,
         manifest: Manifest,
         source: Path,
-        packaging: Packaging = Packaging.IMAGE,
+        packaging: Packaging | PrebuiltImage = Packaging.IMAGE,
         artifact_bucket: s3.IBucket | None = None,
         encryption_key: kms.IKey | None = None,
         permissions_boundary: iam.IManagedPolicy | None = None,

@@ -5,7 +5,7 @@ from pathlib import Path
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.packaging import Packaging
+from infra.packaging import Packaging, PrebuiltImage
 from infra.training import JOB_TAG, FuncPipeTraining
 from runtime.manifest import Manifest
 
@@ -27,7 +27,7 @@ class TrainingStack(Stack):
         *,
         manifest: Manifest,
         source: Path,
-        packaging: Packaging = Packaging.IMAGE,
+        packaging: Packaging | PrebuiltImage = Packaging.IMAGE,
     ) -> None:
         super().__init__(
             scope,

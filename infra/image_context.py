@@ -1,0 +1,32 @@
+"""The folder that the workers' image is built from: the Dockerfile and everything that it copies, nothing else.
+
+The CDK CLI builds it at deploy time; ``rehearsal`` carries out the same steps where there is no Docker.
+"""
+
+import shutil
+from pathlib import Path
+
+from infra.code_folder import RUNTIME_REQUIREMENTS, write_code
+from runtime.manifest import Manifest
+
+DOCKERFILE = Path(__file__).resolve().parent / "image" / "Dockerfile"
+CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+
+
+def write_image_context(folder: Path, manifest: Manifest, source: Path) -> None:
+    """Fills ``folder``. Of the manifest only the model's requirements enter, so that a plan changes no layer.
+
+    Args:
+        source: the user's source folder, ``manifest.package.source`` beside the manifest.
+    """
+    write_code(folder, source)
+    shutil.copyfile(DOCKERFILE, folder / "Dockerfile")
+    shutil.copyfile(RUNTIME_REQUIREMENTS, folder / "runtime-requirements.txt")
+    shutil.copyfile(CONSTRAINTS, folder / "constraints.txt")
+    runtime = RUNTIME_REQUIREMENTS.read_text().splitlines()
+    _write(folder / "torch-requirements.txt", [line for line in runtime if line.startswith("torch==")])
+    _write(folder / "model-requirements.txt", sorted(manifest.package.requirements))
+
+
+def _write(path: Path, requirements: list[str]) -> None:
+    path.write_text("".join(f"{requirement}\n" for requirement in requirements))
