@@ -1,6 +1,6 @@
 # Each target sets up what it needs, once, in this folder (scripts/setup.py); none needs root.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint clean
+.PHONY: help setup train test rehearse lint clean
 
 PYTHON ?= python3
 # The CDK library would fill the screen with Node 20's end of life at every synthesis.
@@ -19,6 +19,10 @@ train: setup ## train the digits example on a local AWS: plan, deploy, train, re
 
 test: setup ## all tests
 	@$(VENV)/python -m pytest
+
+rehearse: setup ## build the workers' image without Docker and train a segment in it
+	@$(VENV)/funcpipe plan examples/digits/job.toml -o build/digits/manifest.json
+	@$(VENV)/python -m rehearsal build/digits/manifest.json --tests
 
 lint: setup ## ruff's rules and layout
 	@$(VENV)/ruff check .

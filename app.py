@@ -1,6 +1,7 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
-cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip | -c image=URI@sha256:DIGEST] [-c stack=NAME] [-c nag=on]
+cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip | -c image=URI@sha256:DIGEST]
+    [-c stack=NAME] [-c nag=on]
 """
 
 import re

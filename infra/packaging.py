@@ -1,4 +1,4 @@
-"""The workers' code, one for all functions: a zip (code only), an image to be built (with torch), or one that exists."""
+"""The workers' code, one for all functions: a zip (code only), an image to be built (with torch), or one at hand."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ class PrebuiltImage:
         """
         if (match := _IMAGE_URI.fullmatch(uri)) is None:
             raise UserInputError(
-                f"an image is named by its digest, ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:64-HEX-DIGITS "
+                "an image is named by its digest, ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:64-HEX-DIGITS "
                 f"(given: {uri!r}). `aws ecr describe-images --repository-name REPOSITORY` lists digests."
             )
         return cls(**{name: match[name] for name in ("account", "region", "repository", "digest")})

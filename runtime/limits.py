@@ -14,6 +14,7 @@ LAMBDA_MAX_VCPUS = 6  # [lambda] at 10,240 MB
 LAMBDA_MIN_TMP_MB = 512  # [lambda]
 LAMBDA_MAX_TMP_MB = 10_240  # [lambda]
 LAMBDA_CODE_BYTES = 250 * 2**20  # [lambda] a zip, unpacked
+LAMBDA_IMAGE_BYTES = 10 * 10**9  # [lambda] "10 GB", uncompressed, all layers; the stricter reading of GB
 LAMBDA_SYNC_PAYLOAD_BYTES = 6_291_556  # [lambda] 6 MB request or response
 LAMBDA_ACCOUNT_CONCURRENCY = 1_000  # [lambda] default quota per region
 LAMBDA_UNRESERVED_CONCURRENCY = 100  # [lambda] must stay unreserved

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "cli": {"launch", "planner", "runtime", "localaws"},
     "localaws": set(),
     "bench": {"launch", "runtime"},
+    "rehearsal": {"infra", "launch", "localaws", "runtime"},
     "app": {"infra", "runtime"},
 }
 """Package (or module) -> packages of the project that it may import besides itself."""

@@ -16,7 +16,7 @@ from runtime.manifest import load_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = yaml.safe_load((ROOT / "docs" / "github-workflow.yml").read_text())
-SHIPPED = ("app.py", "cdk.json", "cli", "infra", "launch", "localaws", "planner", "runtime")
+SHIPPED = ("app.py", "cdk.json", "constraints.txt", "cli", "infra", "launch", "localaws", "planner", "runtime")
 
 
 class Review:

@@ -34,6 +34,14 @@ def test_the_stack_can_be_named(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "mine.template.json").exists()
 
 
+def test_an_image_that_exists_can_be_named(tmp_path: Path) -> None:
+    digest = "sha256:" + "0f" * 32
+    image = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/workers@{digest}"
+    done = run_app(tmp_path / "out", manifest=str(write_project(tmp_path, name="digits")), image=image)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "funcpipe-digits.template.json").read_text().count(f"/workers@{digest}") == 2
+
+
 def test_nag_looks_at_the_stack_when_asked_to(tmp_path: Path) -> None:
     manifest = write_project(tmp_path)
     for nag, plugins in [("off", []), ("on", ["AwsSolutions"])]:
@@ -51,6 +59,8 @@ def test_nag_looks_at_the_stack_when_asked_to(tmp_path: Path) -> None:
         ({}, "-c manifest=PATH"),
         ({"manifest": "{folder}/absent.json"}, "No such file"),
         ({"manifest": "{folder}/manifest.json", "packaging": "tar"}, "'tar'"),
+        ({"manifest": "{folder}/manifest.json", "image": "workers:latest"}, "by its digest"),
+        ({"manifest": "{folder}/manifest.json", "image": "x", "packaging": "image"}, "leave -c packaging out"),
         ({"manifest": "{folder}/manifest.json", "stack": "1 stack"}, "'1 stack'"),
         ({"manifest": "{folder}/manifest.json", "nag": "yes"}, "nag must be on or off (given: 'yes')"),
         ({"manifest": "{folder}/invalid.json"}, "stages.1.memory_mb"),

@@ -3,17 +3,19 @@
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import aws_cdk as cdk
 import pytest
 
 from infra import code_folder
-from infra.packaging import Packaging
+from infra.packaging import Packaging, PrebuiltImage
 from infra.training_stack import TrainingStack
+from localaws import control
+from rehearsal.dockerfile import Copy, read_dockerfile
 from runtime.errors import FuncpipeError, UserInputError
-from tests.infra.synthesis import Synthesised, synthesise
+from tests.infra.synthesis import Synthesised, synthesise, text
+from tests.wheels import write_wheel
 
 
 def code_keys(stack: Synthesised) -> set[str]:
@@ -128,18 +130,6 @@ def package(tmp_path: Path) -> Path:
     return index
 
 
-def write_wheel(folder: Path, name: str, needs: list[str]) -> None:
-    info = f"{name}-1.0.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n" + "".join(f"Requires-Dist: {n}\n" for n in needs)
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}.py", "WORDS = ['a']\n")
-        wheel.writestr(f"{info}/METADATA", metadata)
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-
-
 def test_requirements_of_a_zip_are_installed_with_what_they_need(
     tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +162,8 @@ def test_an_image_is_one_build_for_the_functions_platform(tmp_path: Path, archit
     assert not [name for name in found if name.endswith((".pyc", "manifest.json"))]
     assert (context / "model-requirements.txt").read_text() == "einops==0.8.1\n"
     assert (context / "runtime-requirements.txt").read_text() == code_folder.RUNTIME_REQUIREMENTS.read_text()
+    (torch,) = (context / "torch-requirements.txt").read_text().splitlines()
+    assert torch.startswith("torch==") and torch in (context / "runtime-requirements.txt").read_text().splitlines()
     (destination,) = image["destinations"].values()
     for function in stack.functions:
         assert function["PackageType"] == "Image"
@@ -179,13 +171,63 @@ def test_an_image_is_one_build_for_the_functions_platform(tmp_path: Path, archit
         assert "Handler" not in function and "Runtime" not in function
 
 
-def test_the_dockerfile_copies_only_what_is_in_the_build_context(tmp_path: Path) -> None:
+def test_the_dockerfile_copies_all_that_is_in_the_build_context(tmp_path: Path) -> None:
     stack = synthesise(tmp_path, packaging=Packaging.IMAGE)
     (image,) = json.loads((stack.assembly / "stack.assets.json").read_text())["dockerImages"].values()
     context = stack.assembly / image["source"]["directory"]
-    lines = (context / "Dockerfile").read_text().splitlines()
-    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
-    assert copied
-    for name in copied:
-        assert (context / name).exists(), name
-    assert 'CMD ["runtime.handler.handler"]' in lines
+    steps = read_dockerfile(context / "Dockerfile").steps
+    copied = {name.rstrip("/") for step in steps if isinstance(step, Copy) for name in step.sources}
+    assert copied == {path.name for path in context.iterdir()} - {"Dockerfile"}
+
+
+def test_the_cdk_command_builds_without_attestations_which_lambda_refuses() -> None:
+    command = (control.HOME / "node_modules" / "aws-cdk" / "lib" / "index.js").read_text()
+    assert 'BUILDX_NO_DEFAULT_ATTESTATIONS: "1"' in command
+
+
+DIGEST = "sha256:" + "5d" * 32
+URI = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/workers_1@{DIGEST}"
+
+
+def test_an_image_that_exists_is_used_by_its_digest_and_nothing_is_built(tmp_path: Path) -> None:
+    stack = synthesise(tmp_path, packaging=PrebuiltImage.parse(URI), stages=3)
+    assert len(code_keys(stack)) == 1
+    for function in stack.functions:
+        assert text(function["Code"]["ImageUri"]) == URI.replace("amazonaws.com", "AWS::URLSuffix")
+        assert function["PackageType"] == "Image"
+        assert function["ImageConfig"] == {"Command": ["runtime.handler.handler"]}
+    assert not json.loads((stack.assembly / "stack.assets.json").read_text()).get("dockerImages")
+
+
+def test_an_image_that_exists_does_not_excuse_a_source_changed_since_the_plan(tmp_path: Path) -> None:
+    planned = synthesise(tmp_path)
+    (tmp_path / "source" / "new.py").write_text("")
+    with pytest.raises(UserInputError, match="changed since the plan"):
+        TrainingStack(
+            cdk.App(),
+            "again",
+            manifest=planned.manifest,
+            source=tmp_path / "source",
+            packaging=PrebuiltImage.parse(URI),
+        )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/workers:latest",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/workers",
+        f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/workers:v1@{DIGEST}",
+        URI[:-1],
+        URI.replace("5d", "5D"),
+        URI.replace("123456789012", "12345"),
+        f"docker.io/team/workers@{DIGEST}",
+        f"123456789012.dkr.ecr.${{Token}}.amazonaws.com/team/workers@{DIGEST}",
+        URI.replace("team", ".."),
+        URI + "\n",
+    ],
+)
+def test_tags_and_other_registries_are_refused(uri: str) -> None:
+    with pytest.raises(UserInputError, match="named by its digest") as caught:
+        PrebuiltImage.parse(uri)
+    assert repr(uri) in str(caught.value)

@@ -1,0 +1,93 @@
+"""Which Python stands for the image's, and what the command says of input that it cannot use.
+
+The whole command, torch's installation included, is `make rehearse`, which .ci/run calls.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rehearsal import __main__ as rehearsal
+from rehearsal.dockerfile import read_dockerfile
+from rehearsal.pythons import find_python, python_version
+from runtime.errors import FuncpipeError
+from tests.manifests import write_project
+
+HERE = ".".join(map(str, sys.version_info[:3]))
+
+
+def script(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_python_is_found_on_path_or_with_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    assert find_python("3.99") is None
+    script(tmp_path / "bin" / "python3.99", "echo not selected >&2; exit 127")
+    assert find_python("3.99") is None, "a shim of pyenv that does not run"
+    found = script(tmp_path / "pyenv" / "versions" / "3.99.4" / "bin" / "python", "echo 3.99.4")
+    assert find_python("3.99") == found
+    first = script(tmp_path / "bin" / "python3.99", "echo 3.99.0")
+    assert find_python("3.99") == first
+    assert find_python("3.9") is None
+
+
+def test_the_version_of_what_is_no_python_is_empty(tmp_path: Path) -> None:
+    assert python_version(Path(sys.executable)) == HERE
+    assert python_version(tmp_path / "absent") == ""
+
+
+DOCKERFILE = """\
+FROM public.ecr.aws/lambda/python:3.99
+WORKDIR /opt
+RUN case "$HOME" in *other-python) ;; *) echo no torch for it; exit 3 ;; esac
+CMD ["module.function"]
+"""
+
+
+def begin(folder: Path, named: Path | None) -> rehearsal.Account:
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    dockerfile = read_dockerfile(folder / "Dockerfile")
+    account = rehearsal.Account(dockerfile.base, dockerfile.python)
+    rehearsal._begin(dockerfile, folder, folder, named, account, lambda line: None)
+    return account
+
+
+def test_where_torch_cannot_be_had_for_the_images_python_another_stands_in_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "find_python", lambda version: None)
+    none = begin(tmp_path / "none", None)
+    assert none.other_python_because == "no Python 3.99 on this machine"
+    assert none.to_dict()["python"] == HERE
+
+    monkeypatch.setattr(rehearsal, "find_python", lambda version: Path(sys.executable))
+    without = begin(tmp_path / "without", None)
+    assert "torch cannot be installed for Python 3.99 here: exit status 3" in str(without.other_python_because)
+    assert "no torch for it" in str(without.other_python_because)
+
+    with pytest.raises(FuncpipeError, match="no torch for it"):
+        begin(tmp_path / "named", Path(sys.executable))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{folder}/absent.json"], "No such file"),
+        (["{folder}/manifest.json", "--python", "{folder}/absent"], "is no Python interpreter"),
+        (["{folder}/moved.json"], "source folder does not exist"),
+    ],
+)
+def test_input_that_cannot_be_used_is_one_message_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    path = write_project(tmp_path)
+    (tmp_path / "moved.json").write_text(path.read_text().replace('"source": "source"', '"source": "elsewhere"'))
+    assert rehearsal.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
+    assert message in capsys.readouterr().err
