@@ -19,7 +19,20 @@ from typing import Any, NoReturn
 from cli.screen import Interrupted, Screen
 from runtime.errors import FuncpipeError, UserInputError
 
-COMMANDS = ("init", "profile", "plan", "explain", "run", "local", "start", "watch", "report", "export", "stop")
+COMMANDS = (
+    "init",
+    "profile",
+    "plan",
+    "explain",
+    "doctor",
+    "run",
+    "local",
+    "start",
+    "watch",
+    "report",
+    "export",
+    "stop",
+)
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -25,6 +25,8 @@ from runtime.errors import FuncpipeError, UserInputError
 _CONNECT_TIMEOUT_S = 10
 _ATTEMPTS = 4
 """Tries of one request, throttling and connection errors included."""
+_QUICK_TIMEOUT_S = 4
+_QUICK_ATTEMPTS = 2
 
 _REFUSED_CREDENTIALS = frozenset(
     {
@@ -45,6 +47,13 @@ def client(service: str) -> Any:
     return boto3.client(service, config=config)
 
 
+def quick_client(service: str, *, region: str | None = None) -> Any:
+    """As ``client``, for questions whose answer is not worth waiting for: it gives up after seconds."""
+    retries = {"mode": "standard", "total_max_attempts": _QUICK_ATTEMPTS}
+    config = Config(connect_timeout=_QUICK_TIMEOUT_S, read_timeout=_QUICK_TIMEOUT_S, retries=retries)
+    return boto3.client(service, region_name=region, config=config)
+
+
 def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
@@ -60,7 +69,7 @@ def aws_errors() -> Iterator[None]:
         ) from error
     except (NoRegionError, ProfileNotFound) as error:
         raise UserInputError(
-            f"{error} Set AWS_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
+            f"{error} Set AWS_DEFAULT_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
         ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise FuncpipeError(

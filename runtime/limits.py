@@ -8,6 +8,8 @@ Sources, all read 2026-11-21:
 
 LAMBDA_MIN_MEMORY_MB = 128  # [lambda] [api]
 LAMBDA_MAX_MEMORY_MB = 10_240  # [lambda]; the API's 32,768 is for Managed Instances only
+LAMBDA_NEW_ACCOUNT_MEMORY_MB = 3_008  # [lambda] "reduced" in new accounts; the figure: CloudFormation's message in
+# github.com/awslabs/genai-bedrock-agent-chatbot/issues/4, read 2026-11-24
 LAMBDA_MAX_TIMEOUT_S = 900  # [lambda] [api]
 LAMBDA_MEMORY_PER_VCPU_MB = 1_769  # [lambda] one full vCPU's share of time
 LAMBDA_MAX_VCPUS = 6  # [lambda] at 10,240 MB
