@@ -17,6 +17,7 @@ class PrivateBucket(s3.Bucket):
     Args:
         delete_with_stack: ``cdk destroy`` empties and deletes the bucket; otherwise both bucket and objects stay.
         encryption_key: for SSE-KMS; SSE-S3 if None.
+        versioned: objects that are overwritten or deleted stay as noncurrent versions.
         lifecycle_rules: in addition to the rule that ends multipart uploads left unfinished.
     """
 
@@ -27,6 +28,7 @@ class PrivateBucket(s3.Bucket):
         *,
         delete_with_stack: bool,
         encryption_key: kms.IKey | None = None,
+        versioned: bool = False,
         lifecycle_rules: Sequence[s3.LifecycleRule] = (),
     ) -> None:
         super().__init__(
@@ -39,6 +41,7 @@ class PrivateBucket(s3.Bucket):
             # One request to KMS serves many objects: without it, each object costs one more request (USD 3e-6).
             bucket_key_enabled=True if encryption_key else None,
             enforce_ssl=True,
+            versioned=versioned,
             lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=_PARTS_KEPT), *lifecycle_rules],
             removal_policy=RemovalPolicy.DESTROY if delete_with_stack else RemovalPolicy.RETAIN,
             auto_delete_objects=delete_with_stack,

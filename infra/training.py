@@ -51,6 +51,7 @@ class FuncPipeTraining(Construct):
 
     Attributes:
         artifacts: the artifact bucket.
+        artifacts_stay: whether they outlive the stack.
         inboxes, stage_functions: one per stage, in order.
         monitoring: None unless asked for.
         workflow: its ``state_machine`` runs the training; input of an execution: {"run": RUN}.
@@ -101,6 +102,7 @@ class FuncPipeTraining(Construct):
             else ArtifactBucket(self, "Artifacts", delete_with_stack=delete_artifacts, encryption_key=encryption_key)
         )
         self.artifacts: s3.IBucket = artifact_bucket or own_artifacts
+        self.artifacts_stay = artifact_bucket is not None or not delete_artifacts
         stages = range(len(manifest.stages))
         self.inboxes = [SyncBucket(self, f"Inbox{index}", encryption_key=encryption_key) for index in stages]
         fit_bucket_emptier(self, tags=all_tags, log_retention=log_retention, permissions_boundary=permissions_boundary)

@@ -9,6 +9,12 @@ from infra.packaging import Packaging, PrebuiltImage
 from infra.training import JOB_TAG, FuncPipeTraining
 from runtime.manifest import Manifest
 
+DELETE_ARTIFACTS = (
+    "python3 -c \"import boto3; bucket = boto3.resource('s3').Bucket('{}'); "
+    'bucket.object_versions.delete(); bucket.delete()"'
+)
+"""Of a bucket's name. (`aws s3 rb --force` leaves the versions, and so the bucket.)"""
+
 
 class TrainingStack(Stack):
     """``FuncPipeTraining`` and nothing else.
@@ -39,6 +45,15 @@ class TrainingStack(Stack):
         machine = self.training.workflow.state_machine
         CfnOutput(
             self, "ArtifactBucket", value=self.training.artifacts.bucket_name, description="Data, checkpoints, weights"
+        )
+        deletion = DELETE_ARTIFACTS.format(self.training.artifacts.bucket_name)
+        CfnOutput(
+            self,
+            "AfterDestroy",
+            value=f"s3://{self.training.artifacts.bucket_name} stays. When it is no longer needed: {deletion}"
+            if self.training.artifacts_stay
+            else "nothing stays",
+            description="What `cdk destroy` leaves",
         )
         CfnOutput(self, "StateMachineArn", value=machine.state_machine_arn)
         CfnOutput(self, "ManifestSha256", value=manifest.sha256, description="The deployed plan")

@@ -1,6 +1,7 @@
 """Buckets of MiniStack 1.5.33's CloudFormation, with what it drops of a template.
 
-Tags (CDK's automatic emptying asks for one), lifecycle rules, and the refusal to delete a bucket that holds objects.
+Tags (CDK's automatic emptying asks for one), lifecycle rules, and the refusal to delete a bucket that holds objects or
+versions of deleted ones.
 """
 
 from typing import Any
@@ -29,7 +30,7 @@ def install() -> None:
         return _apply(update(physical_id, old, new, stack), new)
 
     def delete_empty(physical_id: str, properties: Record) -> None:
-        if s3._buckets.get(physical_id, {}).get("objects"):
+        if s3._buckets.get(physical_id, {}).get("objects") or s3._bucket_has_versions(physical_id):
             raise ValueError(f"The bucket you tried to delete is not empty: {physical_id}")
         delete(physical_id, properties)
 
@@ -70,6 +71,8 @@ def lifecycle_xml(rules: list[Record]) -> bytes:
 def _action(name: str, value: Any) -> tuple[str, str, Any]:
     if name == "ExpirationInDays":
         return "Expiration", "Days", value
+    if name == "ExpiredObjectDeleteMarker":
+        return "Expiration", name, str(value).lower()
     if name == "AbortIncompleteMultipartUpload":
         return name, "DaysAfterInitiation", value["DaysAfterInitiation"]
     if name == "NoncurrentVersionExpiration":

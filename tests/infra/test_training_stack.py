@@ -11,7 +11,7 @@ from cfnlint.config import ManualArgs
 
 from runtime.manifest import MAX_STAGES
 from tests.infra.conftest import PLANS
-from tests.infra.synthesis import ROOT, Synthesised, synthesise, walk
+from tests.infra.synthesis import ROOT, Synthesised, synthesise, text, walk
 
 CLOUDFORMATION_RESOURCES = 500
 CLOUDFORMATION_TEMPLATE_BYTES = 1_000_000
@@ -19,12 +19,14 @@ CLOUDFORMATION_TEMPLATE_BYTES = 1_000_000
 
 def test_outputs_by_name(stack: Synthesised) -> None:
     outputs = stack.template["Outputs"]
-    assert set(outputs) == {"ArtifactBucket", "StateMachineArn", "ManifestSha256"}
+    assert set(outputs) == {"AfterDestroy", "ArtifactBucket", "StateMachineArn", "ManifestSha256"}
     assert outputs["ManifestSha256"]["Value"] == stack.manifest.sha256
     (machine,) = stack.resources("AWS::StepFunctions::StateMachine")
     assert outputs["StateMachineArn"]["Value"] == {"Ref": machine}
     artifacts = stack.environment(stack.functions[0])["FUNCPIPE_ARTIFACTS_URL"].removeprefix("s3://")
     assert outputs["ArtifactBucket"]["Value"] == {"Ref": artifacts}
+    after = text(outputs["AfterDestroy"]["Value"])
+    assert after == "nothing stays" if stack.manifest.on_destroy == "delete" else f"s3://{artifacts} stays" in after
 
 
 TAGGED = ("Lambda::Function", "IAM::Role", "S3::Bucket", "Logs::LogGroup", "StepFunctions::StateMachine")
