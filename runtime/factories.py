@@ -43,6 +43,8 @@ def _blame(error: BaseException) -> str:
 def _prefer(source: Path) -> None:
     """Makes ``source`` the first place to import from, also for names that another source folder has taken."""
     place = str(source.resolve())
+    if sys.path[0] == place:  # nor are caches to be cleared while other threads import
+        return
     if place in sys.path:
         sys.path.remove(place)
     sys.path.insert(0, place)
