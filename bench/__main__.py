@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import scatter_reduce
+from bench import scatter_reduce, synth
 from bench.report import Report
 from runtime.errors import FuncpipeError
 
@@ -24,6 +24,11 @@ def _scatter_reduce(options: argparse.Namespace, progress: Progress) -> Report:
         repeats=options.repeats,
     )
     return scatter_reduce.run(setting, progress)
+
+
+def _synth(options: argparse.Namespace, progress: Progress) -> Report:
+    setting = synth.Setting(stages=tuple(options.stages), replicas=options.replicas, repeats=options.repeats)
+    return synth.run(setting, progress)
 
 
 def _at_least(least: float, kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -63,7 +68,24 @@ def _parser() -> argparse.ArgumentParser:
         "--repeats", type=_at_least(1, int), default=default.repeats, help="of which medians are taken"
     )
     command.set_defaults(run=_scatter_reduce)
+    _add_synth(commands)
     return parser
+
+
+def _add_synth(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    default = synth.Setting()
+    command = commands.add_parser(
+        "synth",
+        help="`cdk synth` by number of stages (about a minute)",
+        epilog="example: python -m bench synth --json > synth.json",
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+    command.add_argument("--stages", type=_at_least(1, int), nargs="+", default=list(default.stages), metavar="N")
+    command.add_argument("--replicas", type=_at_least(1, int), default=default.replicas, help="of each stage")
+    command.add_argument(
+        "--repeats", type=_at_least(1, int), default=default.repeats, help="of which medians are taken"
+    )
+    command.set_defaults(run=_synth)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

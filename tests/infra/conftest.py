@@ -17,6 +17,7 @@ PLANS = {
     "twelve stages": {"stages": 12, "replicas": 2, "architecture": "arm64", "timeout_s": 900},
     "one stage, 40 replicas": {"stages": 1, "replicas": 40},
     "two stages, 200 and 41 replicas": {"replicas": [200, 41]},
+    "sixty stages, 1 to 200 replicas": {"stages": 60, "replicas": [200, *[1, 12, 21] * 19, 1, 40]},
 }
 
 

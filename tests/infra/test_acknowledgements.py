@@ -32,6 +32,7 @@ def own_key(stack: cdk.Stack) -> dict[str, Any]:
 CASES: dict[str, tuple[Packaging, dict[str, Any], Callable[[cdk.Stack], dict[str, Any]]]] = {
     "one stage": (Packaging.ZIP, {"stages": 1, "on_destroy": "delete"}, lambda stack: {}),
     "three stages": (Packaging.ZIP, {"stages": 3, "replicas": [1, 4, 2], "on_destroy": "retain"}, lambda stack: {}),
+    "sixty stages": (Packaging.IMAGE, {"stages": 60, "replicas": 14}, lambda stack: {}),
     "many replicas": (Packaging.ZIP, {"replicas": [200, 41]}, lambda stack: {}),
     "image": (Packaging.IMAGE, {"stages": 2}, lambda stack: {}),
     "own key": (Packaging.ZIP, {"stages": 2}, own_key),

@@ -4,12 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import aws_cdk as cdk
 import pytest
 
+import app
+from runtime.errors import UserInputError
 from tests.infra.synthesis import ROOT
 from tests.manifests import write_project
+from tests.runtime.test_manifest import HOSTILE, MALFORMED
 
 
 def run_app(out: Path, **context: str) -> subprocess.CompletedProcess[str]:
@@ -78,6 +84,47 @@ def test_wrong_input_is_one_message_and_status_2(tmp_path: Path, context: dict[s
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"), [*MALFORMED, *HOSTILE], ids=[message for _, message in [*MALFORMED, *HOSTILE]]
+)
+def test_no_construct_is_made_of_a_malformed_or_hostile_manifest(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(write_project(tmp_path).read_text())
+    edit(document)
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    monkeypatch.setattr(app, "TrainingStack", None)  # whoever comes this far fails with another exception
+    tree = cdk.App(context={"manifest": str(tmp_path / "manifest.json")}, analytics_reporting=False)
+    with pytest.raises(UserInputError, match=message):
+        app.build(tree)
+    assert tree.node.children == []
+
+
+@pytest.mark.parametrize("source", ["${Token[AWS.AccountId.4]}", "file:///etc", "../" * 50 + "no/such/folder"])
+def test_a_source_that_is_no_folder_makes_no_stack(tmp_path: Path, source: str) -> None:
+    path = write_project(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "package": {"source": source, "requirements": []}}))
+    done = run_app(tmp_path / "out", manifest=str(path))
+    assert done.returncode == 2 and "source folder does not exist" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/*.template.json"))
+
+
+def test_the_cdk_command_shows_the_message_and_writes_no_template(tmp_path: Path) -> None:
+    path = write_project(tmp_path)
+    path.write_text(path.read_text().replace('"replicas": 1', '"replicas": -1', 1))
+    options = ["--app", f'"{sys.executable}" app.py', "--output", str(tmp_path / "out"), "-c", f"manifest={path}"]
+    done = subprocess.run(
+        [ROOT / "node_modules" / ".bin" / "cdk", "synth", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "stages.0.replicas: " in done.stderr and "(given: -1)" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/*.template.json"))
 
 
 def test_a_python_without_the_projects_packages_is_told_in_one_line() -> None:

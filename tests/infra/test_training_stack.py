@@ -86,6 +86,11 @@ def test_two_syntheses_are_identical(three_stages: Synthesised) -> None:
     assert again.text == three_stages.text
 
 
+def test_every_template_is_within_cloudformations_limits(stack: Synthesised) -> None:
+    assert len(stack.template["Resources"]) <= CLOUDFORMATION_RESOURCES
+    assert (stack.assembly / "stack.template.json").stat().st_size <= CLOUDFORMATION_TEMPLATE_BYTES
+
+
 def test_the_largest_plan_fits_into_a_template(tmp_path_factory: pytest.TempPathFactory) -> None:
     stack = synthesise(tmp_path_factory.mktemp("largest"), stages=MAX_STAGES, replicas=14)
     assert len(stack.functions) == MAX_STAGES

@@ -153,6 +153,56 @@ MALFORMED = [
     (put("predicted", "usd_total", value=-0.5), "predicted.usd_total: .*-0.5"),
 ]
 
+TOKEN = "${Token[AWS.AccountId.4]}"
+"""What CDK writes for a value that it does not know yet: in a name it would become another account's."""
+
+HOSTILE = [
+    (put("name", value='a"b'), """name: .*'a"b'"""),
+    (put("name", value="a'b"), "name: .*a'b"),
+    (put("name", value=TOKEN), r"name: .*\$\{Token"),
+    (put("name", value="../../up"), r"name: .*\.\./\.\./up"),
+    (put("name", value="a; rm -rf ~"), "name: .*rm -rf"),
+    (put("name", value="übung"), "name: .*übung"),
+    (put("name", value="\uff41bc"), "name: .*\uff41bc"),
+    (put("name", value="right-to-left\u202eeman"), "name: "),
+    (put("name", value="name\n"), r"name: .*'name\\n'"),
+    (put("name", value="zero\0byte"), "name: "),
+    (put("name", value="a" * 1_000_000), "name: "),
+    (put("platform", value=TOKEN), r"platform: .*\$\{Token"),
+    (put("platform", value="../aws-lambda"), "platform: "),
+    (put("stages", 0, "modules", 0, value=TOKEN), r"stages\.0\.modules\.0: .*\$\{Token"),
+    (put("stages", 0, "modules", 0, value="../Linear"), r"stages\.0\.modules\.0"),
+    (put("stages", 0, "modules", 0, value='Linear", "Effect": "Allow'), r"stages\.0\.modules\.0"),
+    (put("stages", 0, "modules", 0, value="Linear\n"), r"stages\.0\.modules\.0"),
+    (put("stages", 0, "replicas", value=-1), r"stages\.0\.replicas: .*-1"),
+    (put("stages", 0, "replicas", value=10**30), r"stages\.0\.replicas"),
+    (put("stages", 0, "replicas", value=float("inf")), r"stages\.0\.replicas"),
+    (put("stages", value=[{}] * 10**6), "stages: .*at most 64 items"),
+    (put("iterations", value=10**12), "iterations: 1000000000000, expected: 4"),
+    (put("model", "factory", value=TOKEN), r"model\.factory: .*\$\{Token"),
+    (put("model", "factory", value="../../os:system"), "model.factory"),
+    (put("model", "factory", value="model:build()"), "model.factory"),
+    (put("data", "factory", value="-m:antigravity"), "data.factory"),
+    (put("package", "source", value="..\\up"), "package: "),
+    (put("package", "source", value="~root"), "package: .*~root"),
+    (put("package", "source", value="zero\0byte"), "package: "),
+    (put("package", "requirements", value=["einops; rm -rf ~"]), r"package\.requirements\.0"),
+    (put("package", "requirements", value=["einops\n--index-url=http://example.org"]), r"package\.requirements\.0"),
+    (put("package", "requirements", value=["x @ file:///etc/passwd"]), r"package\.requirements\.0"),
+    (put("package", "requirements", value=["-r/etc/passwd"]), r"package\.requirements\.0"),
+    (put("hashes", "source", value="../" + "a" * 61), "hashes.source"),
+]
+"""What would reach a template, a path, a shell or pip; the message stays short whatever was given."""
+
+
+@pytest.mark.parametrize(("edit", "message"), HOSTILE, ids=[message for _, message in HOSTILE])
+def test_hostile_manifests_are_refused_in_few_words(edit: Callable[[dict[str, Any]], None], message: str) -> None:
+    document = manifest_document()
+    edit(document)
+    with pytest.raises(UserInputError, match=message) as caught:
+        parse_manifest(json.dumps(document), "plan.json")
+    assert len(str(caught.value)) < 1_000
+
 
 @pytest.mark.parametrize(("edit", "message"), MALFORMED, ids=[message for _, message in MALFORMED])
 def test_malformed_manifests_are_refused(edit: Callable[[dict[str, Any]], None], message: str) -> None:
