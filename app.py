@@ -1,7 +1,7 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
 cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip | -c image=URI@sha256:DIGEST]
-    [-c stack=NAME] [-c nag=on]
+    [-c stack=NAME] [-c log_level=DEBUG|INFO|WARNING|ERROR] [-c nag=on]
 """
 
 import re
@@ -16,6 +16,7 @@ except ModuleNotFoundError:
 from infra.packaging import Packaging, PrebuiltImage
 from infra.training_stack import TrainingStack
 from runtime.errors import FuncpipeError, UserInputError
+from runtime.log import LogLevel
 from runtime.manifest import load_manifest
 
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -41,7 +42,7 @@ def build(app: cdk.App) -> TrainingStack:
     if nag == "on":
         _nag(app)
     source = Path(path).parent / manifest.package.source
-    return TrainingStack(app, name, manifest=manifest, source=source, packaging=packaging)
+    return TrainingStack(app, name, manifest=manifest, source=source, packaging=packaging, log_level=_log_level(app))
 
 
 def _packaging(app: cdk.App) -> Packaging | PrebuiltImage:
@@ -53,6 +54,13 @@ def _packaging(app: cdk.App) -> Packaging | PrebuiltImage:
     if packaging not in (None, *(choice.value for choice in Packaging)):
         raise UserInputError(f"packaging must be image or zip (given: {packaging!r}). Correct -c packaging.")
     return Packaging(packaging) if packaging else Packaging.IMAGE
+
+
+def _log_level(app: cdk.App) -> LogLevel:
+    level, levels = app.node.try_get_context("log_level"), [choice.value for choice in LogLevel]
+    if level not in (None, *levels):
+        raise UserInputError(f"log_level must be one of {', '.join(levels)} (given: {level!r}). Correct -c log_level.")
+    return LogLevel(level) if level else LogLevel.INFO
 
 
 def _nag(app: cdk.App) -> None:

@@ -19,6 +19,8 @@ _ARCHITECTURES = {
     Architecture.ARM64: lambda_.Architecture.ARM_64,
 }
 _DESCRIPTION_CHARACTERS = 256
+_MAX_EVENT_AGE = Duration.minutes(1)
+"""The least that Lambda takes (API_PutFunctionEventInvokeConfig, read 2026-11-24)."""
 
 
 class StageFunction(Construct):
@@ -77,8 +79,11 @@ class StageFunction(Construct):
             ephemeral_storage_size=Size.mebibytes(stage.ephemeral_storage_mb),
             timeout=Duration.seconds(timeout_s),
             reserved_concurrent_executions=stage.replicas,
-            # A worker belongs to its gang: running it again alone would only wait for peers that are gone.
+            # The workflow invokes workers synchronously. Should somebody do otherwise: a worker belongs to its gang, so
+            # running it again alone, or hours later when it is no longer throttled, could only disturb another gang.
+            # An event that is dropped so is worth no failure destination.
             retry_attempts=0,
+            max_event_age=_MAX_EVENT_AGE,
             role=self.role,
             log_group=self.log_group,
             environment=dict(environment),

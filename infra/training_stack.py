@@ -7,6 +7,7 @@ from constructs import Construct
 
 from infra.packaging import Packaging, PrebuiltImage
 from infra.training import JOB_TAG, FuncPipeTraining
+from runtime.log import LogLevel
 from runtime.manifest import Manifest
 
 DELETE_ARTIFACTS = (
@@ -34,6 +35,7 @@ class TrainingStack(Stack):
         manifest: Manifest,
         source: Path,
         packaging: Packaging | PrebuiltImage = Packaging.IMAGE,
+        log_level: LogLevel = LogLevel.INFO,
     ) -> None:
         super().__init__(
             scope,
@@ -41,7 +43,9 @@ class TrainingStack(Stack):
             description=f"FuncPipe training of {manifest.name}: {len(manifest.stages)} stages",
             tags={JOB_TAG: manifest.name},
         )
-        self.training = FuncPipeTraining(self, "Training", manifest=manifest, source=source, packaging=packaging)
+        self.training = FuncPipeTraining(
+            self, "Training", manifest=manifest, source=source, packaging=packaging, log_level=log_level
+        )
         machine = self.training.workflow.state_machine
         CfnOutput(
             self, "ArtifactBucket", value=self.training.artifacts.bucket_name, description="Data, checkpoints, weights"

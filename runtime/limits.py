@@ -15,6 +15,7 @@ LAMBDA_MEMORY_PER_VCPU_MB = 1_769  # [lambda] one full vCPU's share of time
 LAMBDA_MAX_VCPUS = 6  # [lambda] at 10,240 MB
 LAMBDA_MIN_TMP_MB = 512  # [lambda]
 LAMBDA_MAX_TMP_MB = 10_240  # [lambda]
+LAMBDA_ENVIRONMENT_BYTES = 4_096  # [lambda] all variables together
 LAMBDA_CODE_BYTES = 250 * 2**20  # [lambda] a zip, unpacked
 LAMBDA_IMAGE_BYTES = 10 * 10**9  # [lambda] "10 GB", uncompressed, all layers; the stricter reading of GB
 LAMBDA_SYNC_PAYLOAD_BYTES = 6_291_556  # [lambda] 6 MB request or response

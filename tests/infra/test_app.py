@@ -34,10 +34,10 @@ def test_the_stack_is_named_after_the_job(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "funcpipe-digits.template.json").exists()
 
 
-def test_the_stack_can_be_named(tmp_path: Path) -> None:
-    done = run_app(tmp_path / "out", manifest=str(write_project(tmp_path)), stack="mine")
+def test_the_stack_can_be_named_and_its_log_level_chosen(tmp_path: Path) -> None:
+    done = run_app(tmp_path / "out", manifest=str(write_project(tmp_path)), stack="mine", log_level="DEBUG")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "mine.template.json").exists()
+    assert (tmp_path / "out" / "mine.template.json").read_text().count('"FUNCPIPE_LOG_LEVEL": "DEBUG"') == 2
 
 
 def test_an_image_that_exists_can_be_named(tmp_path: Path) -> None:
@@ -69,6 +69,7 @@ def test_nag_looks_at_the_stack_when_asked_to(tmp_path: Path) -> None:
         ({"manifest": "{folder}/manifest.json", "image": "x", "packaging": "image"}, "leave -c packaging out"),
         ({"manifest": "{folder}/manifest.json", "stack": "1 stack"}, "'1 stack'"),
         ({"manifest": "{folder}/manifest.json", "nag": "yes"}, "nag must be on or off (given: 'yes')"),
+        ({"manifest": "{folder}/manifest.json", "log_level": "verbose"}, "one of DEBUG, INFO, WARNING, ERROR"),
         ({"manifest": "{folder}/invalid.json"}, "stages.1.memory_mb"),
         ({"manifest": "{folder}/moved/manifest.json"}, "source folder does not exist"),
     ],
