@@ -123,8 +123,8 @@ def test_a_removal_that_failed_half_way_is_repeated(emulator: RunningEmulator, t
     project = Project(emulator, tmp_path / "p")
     project.deploy(project.first)
     s3, inbox = emulator.client("s3"), next(name for name in project.left["buckets"] if "inbox1" in name)
-    # Without its tag, CDK's emptying passes the bucket by, and CloudFormation cannot delete it.
-    s3.delete_bucket_tagging(Bucket=inbox)
+    # With its tag so, CDK's emptying passes the bucket by, and CloudFormation cannot delete it.
+    s3.put_bucket_tagging(Bucket=inbox, Tagging={"TagSet": [{"Key": "aws-cdk:auto-delete-objects", "Value": "no"}]})
     s3.put_object(Bucket=inbox, Key="in/the/way")
     with pytest.raises(AssertionError, match="DELETE_FAILED"):
         project.destroy(project.first)

@@ -45,14 +45,21 @@ def test_a_bucket_keeps_its_tags_and_lifecycle_rules(emulator: RunningEmulator) 
     rules = [
         {"Id": "old", "Prefix": "runs/<&>/", "Status": "Enabled", "ExpirationInDays": 3},
         {"Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}},
+        {
+            "Status": "Enabled",
+            "ExpiredObjectDeleteMarker": True,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 3},
+        },
     ]
     properties = {"Tags": [{"Key": "job", "Value": "digits"}], "LifecycleConfiguration": {"Rules": rules}}
     stack = create(emulator, Bucket={"Type": "AWS::S3::Bucket", "Properties": properties})
     s3, bucket = emulator.client("s3"), physical_id(emulator, stack, "Bucket")
     assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "job", "Value": "digits"}]
-    old, multipart = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    old, multipart, noncurrent = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert (old["ID"], old["Filter"]["Prefix"], old["Expiration"]["Days"]) == ("old", "runs/<&>/", 3)
     assert multipart["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert noncurrent["Expiration"] == {"ExpiredObjectDeleteMarker": True}
+    assert noncurrent["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
     assert delete(emulator, stack) == "DELETE_COMPLETE"
 
 
@@ -66,6 +73,19 @@ def test_a_bucket_with_objects_is_not_deleted(emulator: RunningEmulator) -> None
     s3.delete_object(Bucket=bucket, Key="precious")
     assert delete(emulator, stack) == "DELETE_COMPLETE"
     assert not any(inventory(stack, emulator.environment).values())
+
+
+def test_a_bucket_with_versions_of_deleted_objects_is_not_deleted(emulator: RunningEmulator) -> None:
+    properties = {"VersioningConfiguration": {"Status": "Enabled"}}
+    stack = create(emulator, Bucket={"Type": "AWS::S3::Bucket", "Properties": properties})
+    s3, bucket = emulator.client("s3"), physical_id(emulator, stack, "Bucket")
+    s3.put_object(Bucket=bucket, Key="precious")
+    s3.delete_object(Bucket=bucket, Key="precious")
+    assert delete(emulator, stack) == "DELETE_FAILED"
+    found = s3.list_object_versions(Bucket=bucket)
+    for version in found["Versions"] + found["DeleteMarkers"]:
+        s3.delete_object(Bucket=bucket, Key="precious", VersionId=version["VersionId"])
+    assert delete(emulator, stack) == "DELETE_COMPLETE"
 
 
 def test_reserved_concurrency_of_a_template(emulator: RunningEmulator) -> None:
