@@ -67,7 +67,7 @@ class ShardReader:
 
     def __init__(self, *, store: Store, index: ShardIndex, field: str, seed: int) -> None:
         self._store, self._index, self._field, self._seed = store, index, field, seed
-        self._ends = list(accumulate(index.train))
+        self._ends = torch.tensor(list(accumulate(index.train)))
         self._cache: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._order: tuple[int, torch.Tensor] | None = None
 
@@ -87,8 +87,12 @@ class ShardReader:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self._seed, epoch, self._index.train))
         wanted = self._order[1][start : start + size]
-        shards = torch.searchsorted(torch.tensor(self._ends), wanted, right=True)
-        rows: list[torch.Tensor] = []
-        for number, shard in zip(wanted.tolist(), shards.tolist(), strict=True):
-            rows.append(self._shard(shard)[number - (self._ends[shard] - self._index.train[shard])])
-        return torch.stack(rows)
+        # An epoch goes through its shards one after the other, so each run of equal numbers is one shard's part.
+        shards, counts = torch.unique_consecutive(
+            torch.searchsorted(self._ends, wanted, right=True), return_counts=True
+        )
+        parts = [
+            self._shard(shard)[part - (self._ends[shard] - self._index.train[shard])]
+            for shard, part in zip(shards.tolist(), wanted.split(counts.tolist()), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)

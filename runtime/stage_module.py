@@ -71,7 +71,10 @@ class StageModule:
         value: Any = unpack(received if self._is_first else self._enter(received, caught))
         for offset, layer in enumerate(self.layers):
             layer_number = self._first_layer + offset
-            torch.manual_seed(derive_seed(self._seed, "layer", layer_number, iteration, micro_batch.index))
+            # Not torch.manual_seed: without a GPU that formats a traceback each time, 0.6 ms.
+            torch.default_generator.manual_seed(
+                derive_seed(self._seed, "layer", layer_number, iteration, micro_batch.index)
+            )
             value = layer(value)
         output = pack(value) if self._loss is None else {"loss": self._loss(value, target) * micro_batch.weight}
         self._kept[micro_batch.index] = (output, caught)
