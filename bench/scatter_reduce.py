@@ -23,13 +23,14 @@ from torch import nn
 from bench.report import Goal, Report
 from launch.worker_context import worker_context
 from runtime.keys import GangKeys
-from runtime.lanes import Lanes, Recorder
+from runtime.lanes import Lanes
 from runtime.mailbox import Mailbox
 from runtime.manifest import StageSynchronisation
 from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
+from runtime.timeline import Recorder
 
 MIB = 1 << 20
 NAMES = {Algorithm.PIECE_PIPELINED: "piece", Algorithm.PIPELINED: "pipelined", Algorithm.PLAIN: "plain"}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from planner.cost_model import StageCosts, Transfer
 from runtime.batches import replica_of
-from runtime.pacing import FIRST_LOOK, FIRST_PAUSE_S, IN_FLIGHT, LONGEST_PAUSE_S, PAUSE_GROWTH
+from runtime.pacing import IN_FLIGHT, LOOKS_IN_VAIN
 from runtime.records import TimelineEvent
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op, ScheduleName
 
@@ -89,21 +89,6 @@ class Simulation:
     empty_gets: tuple[float, ...]
     """Per stage: GETs of all its replicas that find nothing yet, per iteration in the steady state."""
     events: list[TimelineEvent]
-
-
-def polls(due_s: float, latency_s: float) -> int:
-    """GETs that find nothing for an object that comes ``due_s`` after its turn, as in the iteration before."""
-    if due_s <= FIRST_PAUSE_S:
-        return 1  # asked for before its turn
-    waited_s = (1 - FIRST_LOOK) * due_s
-    pause, asked, count = FIRST_PAUSE_S, 0.0, 0
-    while asked < waited_s:
-        if pause >= LONGEST_PAUSE_S:
-            return count + 1 + int((waited_s - asked) / (LONGEST_PAUSE_S + latency_s))
-        asked += pause + latency_s
-        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_S)
-        count += 1
-    return count
 
 
 @dataclass
@@ -208,20 +193,18 @@ def simulate(
                 for instruction in program:
                     worker.add(iteration, instruction)
     spans = steps.run(cores)
-    return _summarise(programs, spans, iterations, get_latency_s)
+    return _summarise(programs, spans, iterations)
 
 
 def _summarise(
     programs: dict[tuple[int, int], tuple[Instruction, ...]],
     spans: dict[_Name, tuple[float, float]],
     iterations: int,
-    get_latency_s: float,
 ) -> Simulation:
     events: list[TimelineEvent] = []
     ends = [0.0] * iterations
-    empty = [0] * (1 + max(stage for stage, _ in programs))
+    empty = [0.0] * (1 + max(stage for stage, _ in programs))
     for (stage, replica), program in programs.items():
-        arrived = 0.0  # the object awaited before; only then is the next one asked for again and again
         for iteration in range(iterations):
             for instruction in program:
                 place = (stage, replica, iteration, str(instruction))
@@ -232,9 +215,7 @@ def _summarise(
                     begin = spans["issue", *place][0] if instruction.op.lane is Lane.DOWNLOAD else link_begin
                     waited = link_begin - begin
                 if instruction.op in _SENT_BY:
-                    if iteration and waited > 0:
-                        empty[stage] += polls(begin + waited - max(begin, arrived), get_latency_s)
-                    arrived = end
+                    empty[stage] += LOOKS_IN_VAIN * bool(iteration and waited > 0)
                 events.append(
                     TimelineEvent(
                         stage=stage,

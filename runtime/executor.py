@@ -13,7 +13,7 @@ from runtime.batches import MicroBatch, micro_batches
 from runtime.codec import Bundle, pack
 from runtime.factories import TORCH_DTYPES
 from runtime.keys import GangKeys
-from runtime.lanes import Lanes, Recorder
+from runtime.lanes import Lanes
 from runtime.manifest import Manifest
 from runtime.prefetch import Prefetch
 from runtime.records import WorkerEvent
@@ -21,6 +21,7 @@ from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.schedule import SCHEDULES, Instruction, Lane, Op
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
+from runtime.timeline import Recorder
 
 
 class Executor:

@@ -86,6 +86,14 @@ class GangKeys:
         return f"{self._artifacts}/timeline/{stage:03d}-{replica:04d}.json"
 
 
+_ITERATION = re.compile(r"/\d{8}/")
+
+
+def of_every_iteration(key: str) -> str:
+    """The name of an inbox object without its iteration: the same in all of them."""
+    return _ITERATION.sub("/", key, count=1)
+
+
 def layer(prefix: str, index: int) -> str:
     """A layer's file of the checkpoint whose files begin with ``prefix``."""
     return f"{prefix}layer-{index:05d}.safetensors"

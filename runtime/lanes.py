@@ -1,4 +1,4 @@
-"""A worker's three lanes: threads that upload and download beside the thread that computes, and what they recorded.
+"""A worker's three lanes: threads that upload and download beside the thread that computes.
 
 Several requests are in flight per direction, so that their latency hides; how many is bounded, so that memory is. An
 exception in one lane cancels the waits of the others and is the one that is reported.
@@ -6,61 +6,19 @@ exception in one lane cancels the waits of the others and is the one that is rep
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
+from runtime import keys
+from runtime.arrivals import Arrivals
 from runtime.codec import Bundle
 from runtime.mailbox import Cancelled, Mailbox, Received, Turn
 from runtime.pacing import IN_FLIGHT
-from runtime.records import TimelineEvent
 from runtime.schedule import Lane
+from runtime.timeline import Recorder
 
 T = TypeVar("T")
-
-RECORDED_EVENTS = 5_000
-"""Timeline events kept per worker and segment: the first ones; about 1 MB of JSON."""
-
-
-class Recorder:
-    """Collects a worker's timeline from several threads."""
-
-    def __init__(self, stage: int, replica: int) -> None:
-        self._stage, self._replica = stage, replica
-        self._lock = threading.Lock()
-        self._events: list[TimelineEvent] = []
-
-    def add(
-        self, lane: Lane, iteration: int, instruction: str, start_s: float, size: int = 0, waited_s: float = 0.0
-    ) -> None:
-        """Records an instruction that began at ``start_s`` (Unix time) and ends now."""
-        event = TimelineEvent(
-            stage=self._stage,
-            replica=self._replica,
-            iteration=iteration,
-            lane=lane,
-            instruction=instruction,
-            start_s=start_s,
-            end_s=time.time(),
-            bytes=size,
-            waited_s=waited_s,
-        )
-        with self._lock:
-            if len(self._events) < RECORDED_EVENTS:
-                self._events.append(event)
-
-    @contextmanager
-    def computing(self, iteration: int, instruction: str) -> Iterator[None]:
-        """Records the body as an instruction of the compute lane."""
-        start_s = time.time()
-        yield
-        self.add(Lane.COMPUTE, iteration, instruction, start_s)
-
-    @property
-    def events(self) -> list[TimelineEvent]:
-        with self._lock:
-            return sorted(self._events, key=lambda event: event.start_s)
 
 
 class Lanes:
@@ -80,8 +38,7 @@ class Lanes:
         self._pending: set[Future[object]] = set()
         self._arrived: threading.Event | None = None
         self._sync_arrived: threading.Event | None = None
-        self._expected_s: dict[str, float] = {}
-        """By instruction: how long its object of the iteration before was awaited."""
+        self._arrivals = Arrivals()
 
     @property
     def first_error(self) -> BaseException | None:
@@ -128,41 +85,38 @@ class Lanes:
         size = self._mailbox.send(stage, key, bundle)
         self._recorder.add(Lane.UPLOAD, iteration, instruction, start_s, size)
 
-    def _awaiting(
-        self, iteration: int, instruction: str, key: str, turn: Turn, arrived: threading.Event
-    ) -> Callable[[], Received]:
-        def download() -> Received:
-            start_s = time.time()
-            received = self._mailbox.receive(key, turn)
-            arrived.set()
-            self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
-            return received
-
-        return download
+    def _await(
+        self, iteration: int, instruction: str, key: str, before: threading.Event | None, arrived: threading.Event
+    ) -> Received:
+        start_s = time.time()
+        name = keys.of_every_iteration(key)
+        look = self._arrivals.look(name)
+        received = self._mailbox.receive(key, Turn(before, look))
+        arrived.set()
+        self._arrivals.learn(name, look, received.looks, received.due_s)
+        self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
+        return received
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        turn = Turn(self._arrived, self._expected_s.get(instruction, 0.0))
-        self._arrived = threading.Event()
-        await_object = self._awaiting(iteration, instruction, key, turn, self._arrived)
+        before, arrived = self._arrived, threading.Event()
+        self._arrived = arrived
+        return self._submit(self._prefetches, lambda: self._await(iteration, instruction, key, before, arrived))
 
-        def download() -> Received:
-            received = await_object()
-            self._expected_s[instruction] = received.due_s
-            return received
-
-        return self._submit(self._prefetches, download)
-
-    def load(self, iteration: int, instruction: str, task: Callable[[], Bundle]) -> "Future[Received]":
-        """Runs ``task``, which reads samples, on the download lane."""
+    def load(self, iteration: int, instruction: str, task: Callable[[], Bundle], *, here: bool) -> "Future[Received]":
+        """Runs ``task``, which reads samples, on the download lane; or ``here`` and now, where that is quickly done."""
 
         def download() -> Received:
             start_s = time.time()
             bundle = task()
             self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s)
-            return Received(bundle, 0, 0.0, 0.0)
+            return Received(bundle, 0)
 
-        return self._submit(self._prefetches, download)
+        if not here:
+            return self._submit(self._prefetches, download)
+        done: Future[Received] = Future()
+        done.set_result(download())
+        return done
 
     def send_sync(self, iteration: int, key: str, bundle: Bundle) -> "Future[None]":
         """Uploads a part of the stage's gradients to the stage's own inbox; never waits.
@@ -174,8 +128,9 @@ class Lanes:
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        turn, self._sync_arrived = Turn(self._sync_arrived), threading.Event()
-        return self._submit(self._syncs, self._awaiting(iteration, "R", key, turn, self._sync_arrived))
+        before, arrived = self._sync_arrived, threading.Event()
+        self._sync_arrived = arrived
+        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, arrived))
 
     def discard(self, key: str) -> None:
         """Deletes a consumed object in the background."""

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime import keys
+from runtime.arrivals import UNKNOWN, Look
 from runtime.codec import Bundle, decode, encode
 from runtime.errors import FuncpipeError
-from runtime.pacing import FIRST_LOOK, FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_GROWTH
+from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
 from runtime.records import Abort
 from runtime.store import Data, KeyNotFound, Store
 
@@ -33,30 +34,38 @@ class Turn:
 
     Args:
         before: set when the object before this one has arrived; None for the first.
-        expected_s: how long this object is likely to be awaited after that.
+        look: when it is likely to be there, after that.
     """
 
     before: threading.Event | None = None
-    expected_s: float = 0.0
+    look: Look = UNKNOWN
 
 
 @dataclass(frozen=True)
 class Awaited:
-    """Bytes that were awaited, and for how long they were not there: in all, and since it was their turn."""
+    """Bytes that were awaited, and how.
+
+    Args:
+        waited_s: until they were found.
+        due_s: how long after their turn they came: halfway between the last look in vain and the one that found them.
+        looks: requests made; the last one found them.
+    """
 
     data: Data
     waited_s: float
     due_s: float
+    looks: int
 
 
 @dataclass(frozen=True)
 class Received:
-    """An object that was awaited: its content, its size, and the waits as in ``Awaited``."""
+    """An object that was awaited: its content, its size, and the rest as in ``Awaited``."""
 
     bundle: Bundle
     bytes: int
-    waited_s: float
-    due_s: float
+    waited_s: float = 0.0
+    due_s: float = 0.0
+    looks: int = 0
 
 
 class Mailbox:
@@ -105,7 +114,7 @@ class Mailbox:
             GangAborted, Stalled, Cancelled: it will not come.
         """
         awaited = self.wait(self._own, key, turn)
-        return Received(decode(awaited.data), len(awaited.data), awaited.waited_s, awaited.due_s)
+        return Received(decode(awaited.data), len(awaited.data), awaited.waited_s, awaited.due_s, awaited.looks)
 
     def discard(self, key: str) -> None:
         """Deletes a consumed object of the worker's own inbox."""
@@ -114,20 +123,25 @@ class Mailbox:
     def wait(self, store: Store, key: str, turn: Turn | None = None) -> Awaited:
         """The object, as soon as it is there. Raises as ``receive``.
 
-        Every GET of an absent object is paid for. So before its turn an object is asked for once, and not even that
-        when it was late the last time; at its turn, most of the time that it is expected to take passes first.
+        Every GET of an absent object is paid for: without a turn it is asked for at growing pauses from now on, with
+        one as ``runtime.arrivals`` says.
         """
-        begin = since = self._clock()
+        begin = since = missed = self._clock()
+        look, looks = (turn.look if turn else UNKNOWN), 0
         if turn is not None:
-            if turn.expected_s <= FIRST_PAUSE_S and (data := self._ask(store, key)) is not None:
-                return Awaited(data, 0.0, 0.0)
-            since = self._await_turn(turn)
-            self._pause(FIRST_LOOK * turn.expected_s, self._give_up_at(since))
-        pause = FIRST_PAUSE_S
+            if look.after_s <= 0:
+                looks += 1
+                if (data := self._ask(store, key)) is not None:
+                    return Awaited(data, 0.0, 0.0, looks)
+            since = missed = self._await_turn(turn)
+            self._pause(look.after_s, self._give_up_at(since))
+        pause = look.pause_s
         while True:
             asked = self._clock()
+            looks += 1
             if (data := self._ask(store, key)) is not None:
-                return Awaited(data, asked - begin, asked - since)
+                return Awaited(data, asked - begin, (missed + asked) / 2 - since, looks)
+            missed = asked
             self.check()
             now = self._clock()
             if now >= self._give_up_at(since):
@@ -137,7 +151,7 @@ class Mailbox:
                     "is slower than planned, or gone. See the failures and logs of the other workers."
                 )
             self._pause(pause, self._give_up_at(since))
-            pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_S)
+            pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
     @staticmethod
     def _ask(store: Store, key: str) -> Data | None:

@@ -4,9 +4,24 @@ IN_FLIGHT = 4
 """Objects on their way per direction, so that latency hides; bounded, so that memory is."""
 
 FIRST_PAUSE_S = 0.002
+"""Between the first two GETs of a key that is not there yet, where nothing is known of when it comes."""
 LONGEST_PAUSE_S = 0.1
-"""Between GETs of a key that is not there yet: short beside a storage request's own 27 ms (S3, read median)."""
-PAUSE_GROWTH = 1.5
-FIRST_LOOK = 0.8
-"""Part of the wait for the same object of the iteration before that passes until the first GET: most of the GETs that
-would find nothing are not made, and an object that comes sooner makes the next wait shorter."""
+PAUSE_GROWTH = 2.0
+LATEST = 0.05
+"""Where a wait is so long that this share of it is more than the longest pause, a pause may last that share."""
+
+REMEMBERED = 8
+"""Waits for the same object of earlier iterations that the next wait for it is judged by."""
+LOOK_SHARE = 5 / 7
+"""Of the remembered waits, sorted, the one at this share passes until the first GET: 2 of 7 looks may be in vain. On
+Lambda a GET costs as much as 14 ms of a worker of 1,769 MB, so a look in vain is worth a delay."""
+SOONER = 0.04
+"""Whoever finds an object at the first look learns only that it was there by then, and looks by this share of the wait
+sooner the next time; by twice the share the time after that, and so on, until a look is in vain."""
+SOONER_DOUBLINGS = 3
+FORGETTING = 5
+"""After so many first looks in a row that were not in vain, which chance does to 1 in 5, older waits are forgotten."""
+LOOKS_IN_VAIN = 0.6
+"""GETs that find nothing, per object that had to be awaited, in the steady state: what the rule above gives on average
+over waits that vary little and much (tests/runtime/test_arrivals.py). Of objects that are there already there are none.
+"""

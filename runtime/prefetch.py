@@ -46,6 +46,7 @@ class Prefetch:
         self._downloads = downloads
         self._requested: deque[tuple[int, Instruction, Future[Received]]] = deque()
         self._reading = threading.Lock()
+        self._loading: Future[Received] | None = None
 
     def take(self, iteration: int, expected: Instruction) -> Bundle:
         """Waits for the next object, which is the one that ``expected`` names, and requests those that come after it.
@@ -64,7 +65,12 @@ class Prefetch:
     def _request(self, iteration: int, instruction: Instruction, batch: MicroBatch) -> "Future[Received]":
         if instruction.op is not Op.LOAD:
             return self._lanes.receive(iteration, str(instruction), self._key(iteration, instruction))
-        return self._lanes.load(iteration, str(instruction), lambda: self._samples(batch))
+        idle = self._loading is None or self._loading.done()
+        held = idle and all(reader.holds(batch.epoch, batch.start, batch.size) for reader in self._readers.values())
+        # Picking samples that are in memory takes less than handing the task to another thread.
+        loading = self._lanes.load(iteration, str(instruction), lambda: self._samples(batch), here=held)
+        self._loading = loading
+        return loading
 
     def _key(self, iteration: int, instruction: Instruction) -> str:
         name = self._gang.activation if instruction.op is Op.RECEIVE_ACTIVATION else self._gang.gradient

@@ -67,6 +67,7 @@ class ShardReader:
 
     def __init__(self, *, store: Store, index: ShardIndex, field: str, seed: int) -> None:
         self._store, self._index, self._field, self._seed = store, index, field, seed
+        self._begins = [0, *accumulate(index.train)][:-1]
         self._ends = torch.tensor(list(accumulate(index.train)))
         self._cache: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._order: tuple[int, torch.Tensor] | None = None
@@ -82,17 +83,29 @@ class ShardReader:
             self._cache.popitem(last=False)
         return self._cache[shard]
 
+    def holds(self, epoch: int, start: int, size: int) -> bool:
+        """Whether ``batch`` of the same would read nothing from storage; while nobody calls that."""
+        shards, _ = self._shards(self._wanted(epoch, start, size))
+        return all(shard in self._cache for shard in shards)
+
     def batch(self, epoch: int, start: int, size: int) -> torch.Tensor:
         """Samples at positions ``start`` to ``start + size`` of the epoch's order, [size, ...]; one caller at once."""
+        wanted = self._wanted(epoch, start, size)
+        shards, counts = self._shards(wanted)
+        parts = [
+            self._shard(shard)[part - self._begins[shard]]
+            for shard, part in zip(shards, wanted.split(counts), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _wanted(self, epoch: int, start: int, size: int) -> torch.Tensor:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self._seed, epoch, self._index.train))
-        wanted = self._order[1][start : start + size]
-        # An epoch goes through its shards one after the other, so each run of equal numbers is one shard's part.
+        return self._order[1][start : start + size]
+
+    def _shards(self, wanted: torch.Tensor) -> tuple[list[int], list[int]]:
+        """The shards that hold these samples, and how many of them each; an epoch takes one shard after the other."""
         shards, counts = torch.unique_consecutive(
             torch.searchsorted(self._ends, wanted, right=True), return_counts=True
         )
-        parts = [
-            self._shard(shard)[part - (self._ends[shard] - self._index.train[shard])]
-            for shard, part in zip(shards.tolist(), wanted.split(counts.tolist()), strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return shards.tolist(), counts.tolist()

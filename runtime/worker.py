@@ -15,7 +15,7 @@ from runtime.checkpoint import load_layers, read_commit, save_layers, write_comm
 from runtime.errors import FuncpipeError
 from runtime.executor import Executor
 from runtime.factories import build_layers, build_loss, build_optimizer
-from runtime.lanes import Lanes, Recorder
+from runtime.lanes import Lanes
 from runtime.mailbox import Mailbox
 from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
@@ -24,6 +24,7 @@ from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
 from runtime.store import Store
 from runtime.store_wrappers import TrafficCounter
+from runtime.timeline import Recorder
 
 PROGRESS_INTERVAL_S = 1.0
 """A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""

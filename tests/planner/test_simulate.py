@@ -7,7 +7,7 @@ import pytest
 
 from planner.cost_model import CostModel, LaneTimes, StageCosts, Transfer
 from planner.platforms import PLATFORMS
-from planner.simulate import polls, simulate
+from planner.simulate import simulate
 from runtime.manifest import Architecture
 from runtime.schedule import Lane, ScheduleName
 from runtime.synchronisation import Algorithm
@@ -97,11 +97,6 @@ def test_latency_hides_behind_requests_in_flight():
     found = replay([stage(forward_s=0.0, backward_s=0.0), slow], 8, iterations=1)
     received = [e.end_s for e in found.events if e.instruction.startswith("RF")]
     assert max(received) < 8 * 1.0
-
-
-def test_polls_follow_the_mailbox():
-    assert polls(0.001, 0.027) == 1, "asked for once before its turn"
-    assert polls(10.0, 0.0) == pytest.approx(20, abs=8), "asked for over the last fifth of the wait"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from runtime.arrivals import Look
 from runtime.keys import GangKeys
 from runtime.mailbox import Cancelled, GangAborted, Mailbox, Stalled, Turn
 from runtime.records import Abort
@@ -145,12 +146,9 @@ def test_an_object_that_is_there_does_not_wait_for_its_turn(tmp_path, clock):
     assert mailbox(tmp_path, clock).wait(Late(0, clock), "k", Turn(threading.Event())).due_s == 0
 
 
-def test_an_object_that_was_late_is_first_asked_for_when_it_is_likely_to_be_there(tmp_path, clock):
-    counter = TrafficCounter()
-    store = CountingStore(At(10.0, clock), counter)
-    awaited = mailbox(tmp_path, clock).wait(store, "k", Turn(expected_s=12.0))
-    assert awaited.due_s == pytest.approx(10, abs=0.11)
-    assert counter.traffic.empty_gets < 15, "they begin at 80% of the last wait"
+def test_an_object_is_first_asked_for_when_it_is_likely_to_be_there(tmp_path, clock):
+    awaited = mailbox(tmp_path, clock).wait(At(9.7, clock), "k", Turn(look=Look(9.0, 0.4)))
+    assert (awaited.due_s, awaited.looks) == (pytest.approx(9.625), 3), "looks at 9, 9.4 and 9.85 s"
 
 
 def test_the_abort_marker_is_seen_while_nothing_is_asked_for(tmp_path, clock):
@@ -158,5 +156,5 @@ def test_the_abort_marker_is_seen_while_nothing_is_asked_for(tmp_path, clock):
     abort = Abort(reason="stopped", message="stopped by its owner", at=0.0)
     artifacts.put(GANG.abort, abort.model_dump_json().encode())
     with pytest.raises(GangAborted):
-        mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(expected_s=500.0))
+        mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(look=Look(500.0)))
     assert clock.now < 3
