@@ -1,5 +1,6 @@
 """What a bench answers: figures, the goals for them, and the machine they were measured on."""
 
+import math
 import os
 import platform
 import sys
@@ -12,10 +13,20 @@ import torch
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should be: at most ``most`` and, where ``least`` is given, not below that."""
+    """What a figure should be: at most ``most``, at least ``least``, or within both."""
 
-    most: float
+    most: float = math.inf
     least: float = 0.0
+
+    @property
+    def limit(self) -> float:
+        """The one number of a goal, for those who want just one."""
+        return self.least if self.most == math.inf else self.most
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"at least {self.least:g}"
+        return f"{self.least:g} to {self.most:g}" if self.least else f"at most {self.most:g}"
 
     def met_by(self, figure: float) -> bool:
         return self.least <= figure <= self.most
@@ -35,11 +46,12 @@ class Report:
         return all(goal.met_by(self.figures[name]) for name, goal in self.goals.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``goals`` holds the upper limits, ``least`` the lower ones where there are any."""
+        """JSON-ready; ``goals`` holds the upper limit of a figure, or the lower one of a figure that has no other, and
+        ``least`` all lower ones."""
         return {
             "bench": self.bench,
             "figures": self.figures,
-            "goals": {name: goal.most for name, goal in self.goals.items()},
+            "goals": {name: goal.limit for name, goal in self.goals.items()},
             "least": {name: goal.least for name, goal in self.goals.items() if goal.least},
             "met": self.met,
             "settings": self.settings,
@@ -53,8 +65,7 @@ class Report:
         for name, figure in self.figures.items():
             text = f"  {name:<{width}}  {figure:8.3f}"
             if (goal := self.goals.get(name)) is not None:
-                low = f"{goal.least:g} to " if goal.least else "at most "
-                text += f"   goal: {low}{goal.most:g}{'' if goal.met_by(figure) else '   NOT MET'}"
+                text += f"   goal: {goal}{'' if goal.met_by(figure) else '   NOT MET'}"
             lines.append(text)
         return [*lines, "all goals met" if self.met else "goals not met"]
 

@@ -5,12 +5,13 @@ gradient to the last byte. For each number of replicas the algorithms take turns
 meets all of them; a repetition lasts from the common start to the end of the last replica, and medians are compared.
 """
 
+import argparse
 import itertools
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -20,6 +21,7 @@ from threading import BrokenBarrierError
 import torch
 from torch import nn
 
+from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from launch.worker_context import worker_context
 from runtime.keys import GangKeys
@@ -200,7 +202,7 @@ def _goals(replicas: int) -> dict[str, Goal]:
     }
 
 
-def run(setting: Setting, progress: Callable[[str], None]) -> Report:
+def run(setting: Setting, progress: Progress) -> Report:
     """Measures; takes about 5 minutes with the defaults.
 
     Raises:
@@ -217,3 +219,31 @@ def run(setting: Setting, progress: Callable[[str], None]) -> Report:
         goals |= _goals(replicas)
     piece_bytes = setting.exchange(2).piece_bytes
     return Report("scatter-reduce", figures, goals, {**asdict(setting), "piece_bytes": piece_bytes})
+
+
+def _run(options: argparse.Namespace, progress: Progress) -> Report:
+    setting = Setting(
+        replicas=tuple(options.replicas),
+        gradient_mib=options.mib,
+        mib_s=options.mib_s,
+        latency_s=options.latency_ms / 1000,
+        repeats=options.repeats,
+    )
+    return run(setting, progress)
+
+
+def add_command(commands: Commands) -> None:
+    """``python -m bench scatter-reduce``."""
+    default = Setting()
+    description = "ways to sum gradients over replicas, beside their formulae and the bound (about 5 minutes)"
+    command = add_bench(commands, "scatter-reduce", description, _run, default.repeats)
+    command.add_argument("--replicas", type=at_least(2, int), nargs="+", default=list(default.replicas), metavar="N")
+    command.add_argument(
+        "--mib", type=at_least(0.25, float), default=default.gradient_mib, help="gradients of a replica, MiB"
+    )
+    command.add_argument(
+        "--mib-s", type=at_least(0.1, float), default=default.mib_s, help="of a link in each direction, MiB/s"
+    )
+    command.add_argument(
+        "--latency-ms", type=at_least(0, float), default=default.latency_s * 1000, help="of a request, ms"
+    )

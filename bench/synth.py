@@ -3,17 +3,18 @@
 Zip packaging: an image adds the Dockerfile and nothing to be built before the deployment.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from runtime.errors import FuncpipeError
 from runtime.limits import LAMBDA_ACCOUNT_CONCURRENCY, LAMBDA_UNRESERVED_CONCURRENCY
@@ -34,7 +35,7 @@ class Setting:
     repeats: int = 3
 
 
-def run(setting: Setting, progress: Callable[[str], None]) -> Report:
+def run(setting: Setting, progress: Progress) -> Report:
     """Measures; takes about a minute with the defaults.
 
     Raises:
@@ -121,3 +122,16 @@ def _manifest(stages: int, replicas: int, source: str) -> Manifest:
         "hashes": {"job": "0" * 64, "profile": "0" * 64, "source": source},
     }
     return parse_manifest(json.dumps(document), "bench")
+
+
+def _run(options: argparse.Namespace, progress: Progress) -> Report:
+    return run(Setting(tuple(options.stages), options.replicas, options.repeats), progress)
+
+
+def add_command(commands: Commands) -> None:
+    """``python -m bench synth``."""
+    default = Setting()
+    description = "`cdk synth` by number of stages (about a minute)"
+    command = add_bench(commands, "synth", description, _run, default.repeats)
+    command.add_argument("--stages", type=at_least(1, int), nargs="+", default=list(default.stages), metavar="N")
+    command.add_argument("--replicas", type=at_least(1, int), default=default.replicas, help="of each stage")
