@@ -28,6 +28,7 @@ from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
 from runtime.metrics import IterationDone, MetricLines
 from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
+from runtime.source import source_sha256
 from runtime.store import KeyNotFound, Store
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
@@ -104,13 +105,14 @@ def handle(
     torch.set_num_threads(_threads(environment))
     worker: Worker | None = None
     try:
+        manifest = _deployed_manifest(artifacts, worker_event)
         worker = Worker(
             Invocation(
                 event=worker_event,
-                manifest=_deployed_manifest(artifacts, worker_event),
+                manifest=manifest,
                 inboxes=inboxes,
                 artifacts=artifacts,
-                source=Path(environment.get("LAMBDA_TASK_ROOT", "."), environment["FUNCPIPE_SOURCE"]),
+                source=_planned_source(environment, manifest),
                 counter=counter,
                 request_id=request_id,
                 started_at=started_at,
@@ -157,6 +159,17 @@ def _deployed_manifest(artifacts: Store, event: WorkerEvent) -> Manifest:
             "deploy it with `cdk deploy`, or start the run with the deployed manifest"
         )
     return parse_manifest(text, key)
+
+
+def _planned_source(environment: Mapping[str, str], manifest: Manifest) -> Path:
+    """The folder of the user's modules, if it is what was planned for: an image may have been built by anybody."""
+    folder = Path(environment.get("LAMBDA_TASK_ROOT", "."), environment["FUNCPIPE_SOURCE"])
+    if (found := source_sha256(folder)) != manifest.hashes.source:
+        raise UserInputError(
+            f"{folder} is not the source that the plan was made for (SHA-256: {found}, planned: "
+            f"{manifest.hashes.source}); deploy code or an image that has it, or plan again with `funcpipe plan`"
+        )
+    return folder
 
 
 def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: BaseException) -> Failure:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_an_event_for_another_stage_is_logged_too(tmp_path: Path) -> None:
     assert status == 1
     _, failed = map(json.loads, lines)
     assert failed["error"] == "FuncpipeError: this is the function of stage 1, not 0"
+
+
+def test_code_that_is_not_what_was_planned_for_trains_nothing(tmp_path: Path) -> None:
+    """An image may have been built from another source, or by another pipeline than the one that deploys it."""
+    other = tmp_path / "source"
+    shutil.copytree(SOURCE, other)
+    (other / "tiny.py").write_text((other / "tiny.py").read_text() + "# changed\n")
+    run = FixtureRun(tmp_path / "run", **plan())
+    status, lines = invoke(run, FUNCPIPE_SOURCE=str(other))
+    assert status == 1
+    _, failed = map(json.loads, lines)
+    assert f"{other} is not the source that the plan was made for" in failed["error"]
+    assert f"planned: {run.manifest.hashes.source}" in failed["error"]
+    (failure,) = run.failures
+    assert failure.kind == "exception" and failure.iteration is None and failure.traceback == ""
 
 
 def test_metrics_are_in_the_log_when_asked_for_and_up_to_a_failure(tmp_path: Path) -> None:
