@@ -1,9 +1,10 @@
 """A dashboard and alarms for one training. They cost money while deployed, so they are there only when asked for.
 
 Per month in us-east-1: USD 3 for a dashboard beyond an account's first three; USD 0.10 for each metric that an alarm
-looks at, here 2 for the executions and 2 per stage; USD 0.30 for each custom metric, by the hours in which it has data,
-here 2 and 1 per stage. A GB of log is USD 0.50. (As cloudburn.io/blog/amazon-cloudwatch-pricing and
-signoz.io/guides/cloudwatch-pricing give them in February 2026, read 2026-11-22.)
+looks at, here 2 for the executions, 2 per stage, and 1 or 2 of the workers' own; USD 0.30 for each custom metric, by
+the hours in which it has data, here up to 5 and 1 per stage. A GB of log is USD 0.50. (As
+cloudburn.io/blog/amazon-cloudwatch-pricing and signoz.io/guides/cloudwatch-pricing give them in February 2026, read
+2026-11-22.)
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
+from runtime.manifest import Manifest
 from runtime.metrics import NAMESPACE
 
 _MINUTE = Duration.minutes(1)
@@ -23,7 +25,18 @@ _METRICS_OF_AN_ALARM = 10
 """CloudWatch's limit for an alarm on an expression
 (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html)."""
 _WIDTH = 8
-"""A third of a dashboard's width."""
+_HEIGHT = 6
+"""A third of a dashboard's width, and CDK's usual height."""
+BUDGET_SHARE = 0.8
+"""Part of the budget whose use is told."""
+_NO_PROGRESS_ITERATIONS = 10
+_NO_PROGRESS_AT_LEAST_S = 120
+"""Longer than a function takes to start from an image and to load its layers."""
+
+
+def no_progress_s(manifest: Manifest) -> float:
+    """So long without the end of an iteration is an alarm: 10 predicted iterations, and 2 min at least."""
+    return max(_NO_PROGRESS_AT_LEAST_S, _NO_PROGRESS_ITERATIONS * manifest.predicted.iteration_s)
 
 
 class Monitoring(Construct):
@@ -32,6 +45,8 @@ class Monitoring(Construct):
     Args:
         training: dimension of the workers' own metrics, as in their FUNCPIPE_METRICS.
         functions: of the stages, in order.
+        no_progress_s: seconds without the end of an iteration that are an alarm.
+        budget_usd: of a run; the use of 80 % of it is an alarm.
         topic: is told when an alarm goes off and when it is over; None shows alarms on the console only.
 
     Attributes:
@@ -46,15 +61,30 @@ class Monitoring(Construct):
         training: str,
         functions: Sequence[lambda_.IFunction],
         state_machine: sfn.IStateMachine,
+        no_progress_s: float,
+        budget_usd: float | None,
         topic: sns.ITopic | None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._topic = topic
+        self._training, self._topic = training, topic
         executions = {
             "failed": state_machine.metric_failed(period=_MINUTE, statistic="Sum"),
             "timed_out": state_machine.metric_timed_out(period=_MINUTE, statistic="Sum"),
         }
-        self.alarms = [self._alarm("ExecutionFailed", "A run has failed or timed out", executions)]
+        self.alarms = [
+            self._alarm("ExecutionFailed", "A run has failed or timed out", executions),
+            self._limit(
+                "NoProgress",
+                f"No iteration has ended for {no_progress_s:g} s",
+                self._worker_metric("SinceProgressSeconds", "Maximum"),
+                no_progress_s,
+            ),
+        ]
+        if budget_usd is not None:
+            told = f"A run has used {BUDGET_SHARE:.0%} of its budget of USD {budget_usd:g}"
+            self.alarms.append(
+                self._limit("Budget", told, self._worker_metric("SpentUSD", "Maximum"), BUDGET_SHARE * budget_usd)
+            )
         for first in range(0, len(functions), _METRICS_OF_AN_ALARM):
             group = dict(list(enumerate(functions))[first : first + _METRICS_OF_AN_ALARM])
             stages = f"stages {first} to {max(group)}"
@@ -67,20 +97,57 @@ class Monitoring(Construct):
                 ),
             ]
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.hours(3))
-        self.dashboard.add_widgets(*_training_widgets(training, len(functions)))
-        self.dashboard.add_widgets(*_service_widgets(functions, state_machine))
-        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=3 * _WIDTH, title="Alarms"))
+        self.dashboard.add_widgets(*self._training_widgets(len(functions)))
+        self.dashboard.add_widgets(
+            _graph(
+                "Seconds since an iteration's end; stalls",
+                [self._worker_metric("SinceProgressSeconds", "Maximum", "longest of the stages")],
+                right=[self._worker_metric("Stalls", "Sum", "workers that gave up waiting")],
+                line=no_progress_s,
+                line_label="alarm",
+            ),
+            _graph(
+                "Billed so far, USD",
+                [self._worker_metric("SpentUSD", "Maximum", "run")],
+                line=budget_usd,
+                line_label="budget",
+            ),
+            _concurrency_widget(functions),
+        )
+        self.dashboard.add_widgets(
+            *_service_widgets(functions, state_machine),
+            cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=_WIDTH, height=_HEIGHT, title="Alarms"),
+        )
+
+    def _worker_metric(
+        self, name: str, statistic: str, label: str | None = None, **dimensions: str
+    ) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name=name,
+            dimensions_map={"Training": self._training, **dimensions},
+            statistic=statistic,
+            period=_MINUTE,
+            label=label,
+        )
 
     def _alarm(self, construct_id: str, description: str, metrics: dict[str, cloudwatch.Metric]) -> cloudwatch.Alarm:
-        """Goes off in the minute in which the sum of the metrics is above zero; no data is no alarm."""
+        """Goes off in the minute in which the sum of the metrics is above zero."""
         total = cloudwatch.MathExpression(
             expression="SUM(METRICS())", using_metrics=metrics, period=_MINUTE, label=description
         )
-        alarm = total.create_alarm(
+        return self._limit(construct_id, description, total, 0)
+
+    def _limit(
+        self, construct_id: str, description: str, metric: cloudwatch.IMetric, threshold: float
+    ) -> cloudwatch.Alarm:
+        """Goes off in the minute in which the metric is above the threshold; no data is no alarm."""
+        alarm = cloudwatch.Alarm(
             self,
             construct_id,
+            metric=metric,
             alarm_description=description,
-            threshold=0,
+            threshold=threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=1,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
@@ -90,24 +157,24 @@ class Monitoring(Construct):
             alarm.add_ok_action(actions.SnsAction(self._topic))
         return alarm
 
+    def _training_widgets(self, stages: int) -> list[cloudwatch.IWidget]:
+        seconds = [
+            self._worker_metric("IterationSeconds", "Average", f"stage {index}", Stage=str(index))
+            for index in range(stages)
+        ]
+        return [
+            _graph("Loss", [self._worker_metric("Loss", "Average", "mean over a minute")]),
+            _graph("Iteration, seconds", seconds),
+            _graph("Segment, per cent done", [self._worker_metric("SegmentProgress", "Maximum", "segment")]),
+        ]
 
-def _training_widgets(training: str, stages: int) -> list[cloudwatch.IWidget]:
-    def metric(name: str, statistic: str, label: str, **dimensions: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=NAMESPACE,
-            metric_name=name,
-            dimensions_map={"Training": training, **dimensions},
-            statistic=statistic,
-            period=_MINUTE,
-            label=label,
-        )
 
-    seconds = [metric("IterationSeconds", "Average", f"stage {index}", Stage=str(index)) for index in range(stages)]
-    return [
-        _graph("Loss", [metric("Loss", "Average", "mean over a minute")]),
-        _graph("Iteration, seconds", seconds),
-        _graph("Segment, per cent done", [metric("SegmentProgress", "Maximum", "segment")]),
+def _concurrency_widget(functions: Sequence[lambda_.IFunction]) -> cloudwatch.IWidget:
+    workers = [
+        function.metric("ConcurrentExecutions", period=_MINUTE, statistic="Maximum", label=f"stage {index}")
+        for index, function in enumerate(functions)
     ]
+    return _graph("Workers at once", workers)
 
 
 def _service_widgets(
@@ -122,10 +189,6 @@ def _service_widgets(
             function.metric_throttles(period=_MINUTE, label=f"stage {index} throttles"),
         )
     ]
-    workers = [
-        function.metric("ConcurrentExecutions", period=_MINUTE, statistic="Maximum", label=f"stage {index}")
-        for index, function in each
-    ]
     runs = [
         state_machine.metric_started(period=_MINUTE, label="started"),
         state_machine.metric_succeeded(period=_MINUTE, label="succeeded"),
@@ -134,11 +197,26 @@ def _service_widgets(
         state_machine.metric_timed_out(period=_MINUTE, label="timed out"),
     ]
     return [
-        _graph("Workers at once", workers),
         _graph("Errors and throttles of functions", trouble),
         _graph("Executions", runs),
     ]
 
 
-def _graph(title: str, metrics: Sequence[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
-    return cloudwatch.GraphWidget(title=title, left=list(metrics), width=_WIDTH)
+def _graph(
+    title: str,
+    metrics: Sequence[cloudwatch.IMetric],
+    *,
+    right: Sequence[cloudwatch.IMetric] = (),
+    line: float | None = None,
+    line_label: str = "",
+) -> cloudwatch.GraphWidget:
+    """``line``: drawn across the graph at this value of the left axis."""
+    lines = [] if line is None else [cloudwatch.HorizontalAnnotation(value=line, label=line_label)]
+    return cloudwatch.GraphWidget(
+        title=title,
+        left=list(metrics),
+        right=list(right),
+        left_annotations=lines,
+        width=_WIDTH,
+        height=_HEIGHT,
+    )

@@ -16,7 +16,7 @@ from infra.access import neighbours, starter_statements, worker_statements
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
-from infra.monitoring import Monitoring
+from infra.monitoring import Monitoring, no_progress_s
 from infra.packaging import Packaging, PrebuiltImage, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
@@ -45,6 +45,7 @@ class FuncPipeTraining(Construct):
             ``on_destroy`` says.
         log_level: of the workers' own log lines; DEBUG has one per iteration.
         monitoring: a dashboard, alarms and the workers' own metrics; infra/monitoring.py says what they cost.
+        budget_usd: of a run, whose use by 80 % is an alarm; it stops nothing.
         alarm_topic: is told of alarms; implies ``monitoring``.
         tracing: executions and workers are traced by X-Ray, which needs the one permission on all resources.
         tags: in addition to ``funcpipe:job``, on everything that can have tags.
@@ -76,6 +77,7 @@ class FuncPipeTraining(Construct):
         removal_policy: RemovalPolicy | None = None,
         log_level: LogLevel = LogLevel.INFO,
         monitoring: bool = False,
+        budget_usd: float | None = None,
         alarm_topic: sns.ITopic | None = None,
         tracing: bool = False,
         tags: Mapping[str, str] | None = None,
@@ -164,6 +166,8 @@ class FuncPipeTraining(Construct):
                 training=name,
                 functions=[stage.function for stage in self.stage_functions],
                 state_machine=self.workflow.state_machine,
+                no_progress_s=no_progress_s(manifest),
+                budget_usd=budget_usd,
                 topic=alarm_topic,
             )
             if monitored

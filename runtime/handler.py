@@ -14,6 +14,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         if (training := os.environ.get("FUNCPIPE_METRICS")) is not None:
             metrics = MetricLines(training, WorkerEvent.model_validate(event), lambda line: print(line, flush=True))
-        summary = handle(
-            event,
-            os.environ,
-            request_id=context.aws_request_id,
-            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
-            observe=observe,
-        )
+        with metrics.writing() if metrics is not None else nullcontext():
+            summary = handle(
+                event,
+                os.environ,
+                request_id=context.aws_request_id,
+                remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+                observe=observe,
+            )
     except Exception as error:
         failure = error.failure if isinstance(error, WorkerFailed) else None
         facts = (
@@ -63,9 +65,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         )
         log.error("worker failed", facts=facts or {"error": f"{type(error).__name__}: {error}"})
         raise
-    finally:
-        if metrics is not None:
-            metrics.flush()
     log.info("worker finished", facts=_account(summary))
     return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
 

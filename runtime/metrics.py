@@ -1,29 +1,44 @@
-"""What a worker reports of its iterations to CloudWatch, as lines of its log in the embedded metric format.
+"""What a worker reports to CloudWatch, as lines of its log in the embedded metric format.
 
 CloudWatch makes metrics of them, at no charge but for the log's bytes and for each metric that has data in an hour:
 
-    FuncPipe / Training, Stage   IterationSeconds    of each stage's first replica
-    FuncPipe / Training          Loss                from the last stage: the average over its replicas is the loss
-                                 SegmentProgress     per cent, from the first worker of the first stage
+    FuncPipe / Training, Stage   IterationSeconds     of each stage's first replica
+    FuncPipe / Training          Loss                 from the last stage: the average over its replicas is the loss
+                                 SegmentProgress      per cent, from the first worker of the first stage
+                                 SinceProgressSeconds since the last iteration's end, from each stage's first replica
+                                 SpentUSD             of the run so far, from its leader
+                                 Stalls               1 from each worker that gave up waiting for another
 
-One line holds the values of up to 10 s, so that none is lost and short iterations do not fill the log.
+One line holds the values of up to 10 s, so that none is lost and short iterations do not fill the log. A thread writes
+it, so that a worker that waits, or is in a long iteration, is heard of too.
 (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html, read
 2026-11-22)
 """
 
 import json
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import WorkerFailed
 from runtime.records import WorkerEvent
 
 NAMESPACE = "FuncPipe"
 LINE_INTERVAL_S = 10.0
 VALUES_PER_LINE = 100
 """The format's limit for the values of one metric in one line."""
+_UNITS_BY_STAGE = {"IterationSeconds": "Seconds"}
+_UNITS = {
+    "Loss": "None",
+    "SegmentProgress": "Percent",
+    "SinceProgressSeconds": "Seconds",
+    "SpentUSD": "None",
+    "Stalls": "Count",
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +51,12 @@ class IterationDone:
     """On the last stage: the replica's share of the loss, times the replicas, so that their mean is the loss."""
     segment_share: float
     """Part of the segment's iterations that are done, above 0 and up to 1."""
+    spent_usd: float | None = None
+    """Of the run so far, as its budget is counted; known to the leader."""
 
 
 class MetricLines:
-    """Collects what one worker's iterations report and writes it in time.
+    """Collects what one worker reports and writes it in time. Its methods may be called by any thread.
 
     Args:
         training: the dimension that tells this deployment from others in the account.
@@ -51,38 +68,71 @@ class MetricLines:
         self, training: str, event: WorkerEvent, write: Callable[[str], None], clock: Callable[[], float] = time.time
     ) -> None:
         self._training, self._event, self._write, self._clock = training, event, write, clock
-        self._values: dict[str, list[float]] = {"IterationSeconds": [], "Loss": [], "SegmentProgress": []}
-        self._written_at = clock()
+        self._values: dict[str, list[float]] = {name: [] for name in (*_UNITS_BY_STAGE, *_UNITS)}
+        self._progress_at = clock()
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Writes a line every 10 s while the worker is at work in the body, and a last one after it.
+
+        A worker that ends as stalled is counted.
+        """
+        ended = threading.Event()
+
+        def write_in_time() -> None:
+            while not ended.wait(LINE_INTERVAL_S):
+                self.write_line()
+
+        thread = threading.Thread(target=write_in_time, name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        except WorkerFailed as error:
+            if error.failure is not None and error.failure.kind == "stalled":
+                with self._lock:
+                    self._values["Stalls"].append(1.0)
+            raise
+        finally:
+            ended.set()
+            thread.join()
+            self.write_line()
 
     def add(self, done: IterationDone) -> None:
         """Takes up an iteration; a loss that is not finite is left out, as CloudWatch cannot hold it."""
-        if self._event.replica == 0:
-            self._values["IterationSeconds"].append(done.seconds)
-            if self._event.stage == 0:
-                self._values["SegmentProgress"].append(100 * done.segment_share)
-        if done.loss is not None and math.isfinite(done.loss):
-            self._values["Loss"].append(done.loss)
-        full = max(map(len, self._values.values())) >= VALUES_PER_LINE
-        if full or self._clock() - self._written_at >= LINE_INTERVAL_S:
-            self.flush()
+        with self._lock:
+            self._progress_at = self._clock()
+            if self._event.replica == 0:
+                self._values["IterationSeconds"].append(done.seconds)
+                if self._event.stage == 0:
+                    self._values["SegmentProgress"].append(100 * done.segment_share)
+            if done.loss is not None and math.isfinite(done.loss):
+                self._values["Loss"].append(done.loss)
+            if done.spent_usd is not None:
+                self._values["SpentUSD"].append(done.spent_usd)
+            if max(map(len, self._values.values())) >= VALUES_PER_LINE:
+                self.write_line()
 
-    def flush(self) -> None:
-        """Writes what has been collected, if anything; to be called at the worker's end."""
-        self._written_at = self._clock()
-        values = {name: collected for name, collected in self._values.items() if collected}
-        if not values:
-            return
+    def write_line(self) -> None:
+        """Writes what has been collected, and how long ago the last iteration ended."""
+        with self._lock:
+            now = self._clock()
+            if self._event.replica == 0:
+                self._values["SinceProgressSeconds"].append(max(0.0, now - self._progress_at))
+            values = {name: collected for name, collected in self._values.items() if collected}
+            if values:
+                self._write(json.dumps(self._line(now, values)))
+            self._values = {name: [] for name in self._values}
+
+    def _line(self, at: float, values: dict[str, list[float]]) -> dict[str, Any]:
         directives = [
-            _directive(["Training", "Stage"], {"IterationSeconds": "Seconds"} if "IterationSeconds" in values else {}),
-            _directive(
-                ["Training"],
-                {name: unit for name, unit in (("Loss", "None"), ("SegmentProgress", "Percent")) if name in values},
-            ),
+            _directive(["Training", "Stage"], {name: unit for name, unit in _UNITS_BY_STAGE.items() if name in values}),
+            _directive(["Training"], {name: unit for name, unit in _UNITS.items() if name in values}),
         ]
         event = self._event
-        line = {
+        return {
             "_aws": {
-                "Timestamp": int(self._written_at * 1_000),
+                "Timestamp": int(at * 1_000),
                 "CloudWatchMetrics": [directive for directive in directives if directive["Metrics"]],
             },
             "Training": self._training,
@@ -94,8 +144,6 @@ class MetricLines:
             "replica": event.replica,
             **values,
         }
-        self._write(json.dumps(line))
-        self._values = {name: [] for name in self._values}
 
 
 def _directive(dimensions: list[str], units: dict[str, str]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from aws_cdk import aws_sns as sns
 from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
+from infra.monitoring import no_progress_s
+from runtime.errors import WorkerFailed
 from runtime.manifest import MAX_STAGES
 from runtime.metrics import IterationDone, MetricLines
-from runtime.records import WorkerEvent
+from runtime.records import Failure, WorkerEvent
 from tests.infra.synthesis import Synthesised, synthesise_training, text, walk
+from tests.manifests import make_manifest
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +23,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     return synthesise_training(
         tmp_path_factory.mktemp("monitored"),
         plan={"stages": 12, "replicas": 2},
+        budget_usd=25.0,
         alarm_topic=lambda stack: sns.Topic.from_topic_arn(stack, "Topic", "arn:aws:sns:eu-west-1:111122223333:ops"),
     )
 
@@ -28,11 +32,21 @@ def alarms(stack: Synthesised) -> dict[str, dict[str, Any]]:
     return stack.resources("AWS::CloudWatch::Alarm")
 
 
+def sums(stack: Synthesised) -> list[dict[str, Any]]:
+    """Alarms on what the services count."""
+    return [alarm for alarm in alarms(stack).values() if "Metrics" in alarm]
+
+
+def limits(stack: Synthesised) -> dict[str, dict[str, Any]]:
+    """Alarms on the workers' own metrics, by metric."""
+    return {alarm["MetricName"]: alarm for alarm in alarms(stack).values() if "MetricName" in alarm}
+
+
 def watched(stack: Synthesised) -> set[tuple[str, str]]:
-    """Metric and the logical id of what it is about, of every alarm."""
+    """Metric and the logical id of what it is about, of every alarm on what the services count."""
     return {
         (stat["Metric"]["MetricName"], text(stat["Metric"]["Dimensions"][0]["Value"]))
-        for alarm in alarms(stack).values()
+        for alarm in sums(stack)
         for query in alarm["Metrics"]
         if (stat := query.get("MetricStat"))
     }
@@ -62,11 +76,13 @@ def test_alarms_watch_the_executions_and_every_function(monitored: Synthesised) 
 
 
 def test_an_alarm_goes_off_at_the_first_and_tells_the_topic(monitored: Synthesised) -> None:
-    assert len(alarms(monitored)) == 1 + 2 * 2, "ten functions in one alarm"
+    assert len(sums(monitored)) == 1 + 2 * 2, "ten functions in one alarm"
     for alarm in alarms(monitored).values():
-        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
         assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
         assert alarm["AlarmActions"] == alarm["OKActions"] == ["arn:aws:sns:eu-west-1:111122223333:ops"]
+    for alarm in sums(monitored):
+        assert alarm["Threshold"] == 0
         stats = [query for query in alarm["Metrics"] if "MetricStat" in query]
         assert len(stats) <= 10, "CloudWatch's limit"
         assert {query["MetricStat"]["Stat"] for query in stats} == {"Sum"}
@@ -74,9 +90,27 @@ def test_an_alarm_goes_off_at_the_first_and_tells_the_topic(monitored: Synthesis
         assert returned["Expression"] == "SUM(METRICS())"
 
 
+def test_alarms_on_the_workers_own_metrics(monitored: Synthesised) -> None:
+    training = monitored.environment(monitored.functions[0])["FUNCPIPE_METRICS"]
+    assert {name: alarm["Threshold"] for name, alarm in limits(monitored).items()} == {
+        "SpentUSD": 20.0,  # 80 % of 25
+        "SinceProgressSeconds": 120.0,  # an iteration is predicted to take 1 s
+    }
+    for alarm in limits(monitored).values():
+        assert (alarm["Namespace"], alarm["Statistic"], alarm["Period"]) == ("FuncPipe", "Maximum", 60)
+        assert alarm["Dimensions"] == [{"Name": "Training", "Value": training}]
+
+
+def test_slow_iterations_are_given_their_time() -> None:
+    manifest = make_manifest()
+    predicted = manifest.predicted.model_copy(update={"iteration_s": 90.0})
+    assert no_progress_s(manifest.model_copy(update={"predicted": predicted})) == 900.0
+
+
 def test_without_a_topic_alarms_tell_nobody(tmp_path: Path) -> None:
     stack = synthesise_training(tmp_path, plan={"stages": 1}, monitoring=True)
-    assert len(alarms(stack)) == 3
+    assert len(alarms(stack)) == 4
+    assert "SpentUSD" not in limits(stack), "there is no budget"
     assert all("AlarmActions" not in alarm for alarm in alarms(stack).values())
 
 
@@ -87,8 +121,10 @@ def test_the_dashboard_shows_just_the_metrics_that_workers_send(monitored: Synth
         lines: list[str] = []
         event = WorkerEvent(run="r", segment=0, attempt=0, stage=stage, replica=0, manifest_sha256="a" * 64)
         metrics = MetricLines(monitored.environment(function)["FUNCPIPE_METRICS"], event, lines.append)
-        metrics.add(IterationDone(iteration=0, seconds=1.0, loss=2.0 if stage == 11 else None, segment_share=0.5))
-        metrics.flush()
+        loss, spent_usd = 2.0 if stage == 11 else None, 0.1 if stage == 0 else None
+        with pytest.raises(WorkerFailed), metrics.writing():
+            metrics.add(IterationDone(iteration=0, seconds=1.0, loss=loss, segment_share=0.5, spent_usd=spent_usd))
+            raise WorkerFailed("late", Failure(event=event, kind="stalled", error="late", at=1.0))
         for line in map(json.loads, lines):
             for directive in line["_aws"]["CloudWatchMetrics"]:
                 (names,) = directive["Dimensions"]
@@ -101,12 +137,12 @@ def test_the_dashboard_shows_just_the_metrics_that_workers_send(monitored: Synth
             if key[0] == "FuncPipe":
                 shown.add(key)
     assert shown == sent
-    assert len(sent) == 12 + 2
+    assert len(sent) == 12 + 5
 
 
 def test_the_dashboard_names_every_stage(monitored: Synthesised) -> None:
     titles = [graph["title"] for graph in graphs(monitored)]
-    assert len(titles) == len(set(titles)) == 6
+    assert len(titles) == len(set(titles)) == 8
     labels = {value["label"] for value in walk(graphs(monitored)) if isinstance(value, dict) and "label" in value}
     assert {f"stage {index}" for index in range(12)} <= labels
 
@@ -117,6 +153,8 @@ def test_a_monitored_template_has_no_error(monitored: Synthesised) -> None:
 
 
 def test_the_largest_plan_with_everything_fits_into_a_template(tmp_path: Path) -> None:
-    stack = synthesise_training(tmp_path, plan={"stages": MAX_STAGES, "replicas": 14}, monitoring=True, tracing=True)
+    stack = synthesise_training(
+        tmp_path, plan={"stages": MAX_STAGES, "replicas": 14}, monitoring=True, budget_usd=9.0, tracing=True
+    )
     assert len(stack.template["Resources"]) <= 500
     assert len(stack.text) <= 1_000_000

@@ -2,12 +2,14 @@
 
 import json
 import math
+import threading
 from typing import Any
 
 import pytest
 
-from runtime.metrics import LINE_INTERVAL_S, VALUES_PER_LINE, IterationDone, MetricLines
-from runtime.records import WorkerEvent
+from runtime.errors import WorkerFailed
+from runtime.metrics import VALUES_PER_LINE, IterationDone, MetricLines
+from runtime.records import Failure, WorkerEvent
 
 
 class Log:
@@ -37,16 +39,19 @@ def names(line: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
+OF_A_FIRST_REPLICA = {"IterationSeconds": ["Training", "Stage"], "SinceProgressSeconds": ["Training"]}
+
+
 def test_what_each_worker_reports() -> None:
     for stage, replica, loss, expected in [
-        (0, 0, None, {"IterationSeconds": ["Training", "Stage"], "SegmentProgress": ["Training"]}),
-        (1, 0, None, {"IterationSeconds": ["Training", "Stage"]}),
-        (2, 0, 0.5, {"IterationSeconds": ["Training", "Stage"], "Loss": ["Training"]}),
+        (0, 0, None, OF_A_FIRST_REPLICA | {"SegmentProgress": ["Training"]}),
+        (1, 0, None, OF_A_FIRST_REPLICA),
+        (2, 0, 0.5, OF_A_FIRST_REPLICA | {"Loss": ["Training"]}),
         (2, 1, 0.5, {"Loss": ["Training"]}),
     ]:
         log = Log(stage, replica)
         log.add(0, loss)
-        log.metrics.flush()
+        log.metrics.write_line()
         (line,) = log.lines
         assert names(line) == expected
         assert {name: line[name] for name in ("run", "segment", "attempt", "stage", "replica")} == {
@@ -66,28 +71,64 @@ def test_what_each_worker_reports() -> None:
 def test_a_worker_with_nothing_to_report_writes_nothing() -> None:
     log = Log(stage=1, replica=3)
     log.add(0)
-    log.metrics.flush()
+    log.metrics.write_line()
     assert log.lines == []
 
 
-def test_a_line_holds_the_values_of_some_seconds() -> None:
+def test_a_line_holds_the_values_since_the_last_one() -> None:
     log = Log(stage=1)
-    log.add(0, 3.0)
-    log.add(1, 2.0)
+    for loss in (3.0, 2.0, 1.0):
+        log.add(0, loss)
     assert log.lines == []
-    log.now += LINE_INTERVAL_S
-    log.add(2, 1.0)
+    log.metrics.write_line()
     (line,) = log.lines
     assert line["Loss"] == [3.0, 2.0, 1.0]
-    log.metrics.flush()
-    assert len(log.lines) == 1, "what is written is not written again"
+    log.metrics.write_line()
+    assert names(log.lines[1]) == {"SinceProgressSeconds": ["Training"]}, "what is written is not written again"
+
+
+def test_how_long_ago_the_last_iteration_ended() -> None:
+    log = Log(stage=1)
+    for seconds, iteration in [(30.0, None), (40.0, 0), (50.0, None)]:
+        log.now += seconds
+        if iteration is not None:
+            log.add(iteration)
+        log.metrics.write_line()
+    assert [line["SinceProgressSeconds"] for line in log.lines] == [[30.0], [0.0], [50.0]]
+
+
+def test_the_leaders_word_on_the_money_is_passed_on() -> None:
+    log = Log()
+    log.metrics.add(IterationDone(iteration=0, seconds=0.5, loss=None, segment_share=0.5, spent_usd=0.25))
+    log.metrics.write_line()
+    assert log.lines[0]["SpentUSD"] == [0.25]
+
+
+def test_lines_are_written_while_a_worker_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.metrics.LINE_INTERVAL_S", 0.001)
+    log, written = Log(), threading.Event()
+    write = log._write
+    log.metrics._write = lambda line: (write(line), written.set())
+    with log.metrics.writing():
+        assert written.wait(60), "the body does nothing, and yet a line is written"
+    assert "metrics" not in {thread.name for thread in threading.enumerate()}, "it ends with the worker"
+
+
+@pytest.mark.parametrize(("kind", "stalls"), [("stalled", [1.0]), ("exception", None)])
+def test_a_stall_is_counted(kind: Any, stalls: list[float] | None) -> None:
+    log = Log(replica=1)
+    event = WorkerEvent(run="r", segment=2, attempt=1, stage=0, replica=1, manifest_sha256="a" * 64)
+    failure = Failure(event=event, kind=kind, error="Stalled: nothing came", at=1.0)
+    with pytest.raises(WorkerFailed), log.metrics.writing():
+        raise WorkerFailed("nothing came", failure)
+    assert [line.get("Stalls") for line in log.lines] == ([] if stalls is None else [stalls])
 
 
 def test_no_line_has_more_values_than_the_format_allows() -> None:
     log = Log(stage=1)
     for iteration in range(2 * VALUES_PER_LINE + 1):
         log.add(iteration, float(iteration))
-    log.metrics.flush()
+    log.metrics.write_line()
     assert [len(line["Loss"]) for line in log.lines] == [VALUES_PER_LINE, VALUES_PER_LINE, 1]
     values = [value for line in log.lines for value in line["Loss"]]
     assert values == list(map(float, range(2 * VALUES_PER_LINE + 1)))
@@ -97,5 +138,5 @@ def test_no_line_has_more_values_than_the_format_allows() -> None:
 def test_a_loss_that_diverged_is_left_out(loss: float) -> None:
     log = Log(stage=1)
     log.add(0, loss)
-    log.metrics.flush()
-    assert names(log.lines[0]) == {"IterationSeconds": ["Training", "Stage"]}
+    log.metrics.write_line()
+    assert names(log.lines[0]) == OF_A_FIRST_REPLICA
