@@ -184,7 +184,8 @@ def _gloo_ends(manifest: Manifest, rank: int, meeting: str) -> list[float]:
         data = chargpt_data(manifest.model.args["context"])
         ends = []
         for iteration in range(manifest.iterations):
-            batch = slice(iteration * training.global_batch_size, (iteration + 1) * training.global_batch_size)
+            begin = iteration * training.global_batch_size % (data.train_samples - training.global_batch_size)
+            batch = slice(begin, begin + training.global_batch_size)
             inputs = [data.train_inputs[batch]] if rank == 0 else []
             if rank == stages - 1:
                 losses: list[torch.Tensor] = []
@@ -216,9 +217,8 @@ def _gloo(manifest: Manifest, warm_up: int) -> float:
         answers = [connection.recv() for connection in connections]
         for process in processes:
             process.join()
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+    if errors := [answer for answer in answers if isinstance(answer, FuncpipeError)]:
+        raise FuncpipeError("; ".join(map(str, errors)))  # all of them: one stage's end breaks the others' connections
     return _paced([max(at) for at in zip(*answers, strict=True)], warm_up)
 
 

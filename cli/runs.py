@@ -79,7 +79,7 @@ def opened_run(args: argparse.Namespace) -> "Iterator[tuple[RunEntry, Store]]":
     Raises:
         UserInputError: the run is not known here, ``--local`` does not fit it, or its store is gone.
     """
-    from runtime.store_urls import open_store
+    from runtime.store_urls import open_reliable_store
 
     entry = registry().get(args.run)
     if args.local and not entry.embedded:
@@ -89,10 +89,10 @@ def opened_run(args: argparse.Namespace) -> "Iterator[tuple[RunEntry, Store]]":
         folder = Path(unquote(urlsplit(entry.artifacts_url).path))
         if not folder.is_dir():
             raise UserInputError(f"run {entry.run!r}: its folder {folder} is gone, so nothing is left of it.")
-        yield entry, open_store(entry.artifacts_url)
+        yield entry, open_reliable_store(entry.artifacts_url)
         return
     with aws_environment(entry.embedded):
-        yield entry, open_store(entry.artifacts_url)
+        yield entry, open_reliable_store(entry.artifacts_url)
 
 
 def source_of(entry: "RunEntry", manifest: "Manifest") -> Path:

@@ -46,13 +46,13 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
     registry().check_unused(run)
     with aws_environment(args.local):
         from launch.staging import source_folder, stage_run
-        from runtime.store_urls import open_store
+        from runtime.store_urls import open_reliable_store
 
         try:
             deployment = find_deployment(manifest, str(args.manifest), args.stack, embedded=args.local)
             check_idle(deployment)
             source = source_folder(manifest, args.manifest)
-            store = open_store(deployment.artifacts_url)
+            store = open_reliable_store(deployment.artifacts_url)
             entry = RunEntry(
                 run=run,
                 kind="aws",

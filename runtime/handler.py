@@ -3,6 +3,7 @@
 Environment: FUNCPIPE_STAGE, FUNCPIPE_ARTIFACTS_URL, FUNCPIPE_INBOX_URLS (JSON object: stage number to store URL, of the
 stage itself and its neighbours), FUNCPIPE_SOURCE (folder of the user's modules, relative to the code's root);
 optional: FUNCPIPE_THREADS, FUNCPIPE_LINK (JSON of ``store_wrappers.LinkSpec``: slow the stores down to a given link),
+FUNCPIPE_FAULTS (JSON of ``store_faults.FaultSpec``: make the stores fail),
 FUNCPIPE_LOG_LEVEL (a ``log.LogLevel``; INFO if absent), FUNCPIPE_METRICS (name of this deployment:
 metrics are written to the log); both in ``handler`` only.
 """
@@ -31,6 +32,8 @@ from runtime.metrics import IterationDone, MetricLines
 from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
 from runtime.source import source_sha256
 from runtime.store import KeyNotFound, Store
+from runtime.store_faults import FaultSpec, FaultyStore
+from runtime.store_retries import RetryingStore
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
@@ -136,9 +139,15 @@ def _threads(environment: Mapping[str, str]) -> int:
 def _stores(environment: Mapping[str, str], counter: TrafficCounter) -> tuple[Store, dict[int, Store]]:
     link = Link(LinkSpec.model_validate_json(environment["FUNCPIPE_LINK"])) if "FUNCPIPE_LINK" in environment else None
 
+    faults = FaultSpec.model_validate_json(environment.get("FUNCPIPE_FAULTS", "{}"))
+
     def open_counted(url: str) -> Store:
         store = open_store(url)
-        return CountingStore(ThrottledStore(store, link) if link else store, counter)
+        if faults.rules:
+            store = FaultyStore(store, faults)
+        if link:
+            store = ThrottledStore(store, link)
+        return RetryingStore(CountingStore(store, counter))
 
     inbox_urls: dict[str, str] = json.loads(environment["FUNCPIPE_INBOX_URLS"])
     artifacts = open_counted(environment["FUNCPIPE_ARTIFACTS_URL"])

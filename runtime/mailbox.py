@@ -153,10 +153,9 @@ class Mailbox:
             self._pause(pause, self._give_up_at(since))
             pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
-    @staticmethod
-    def _ask(store: Store, key: str) -> Data | None:
+    def _ask(self, store: Store, key: str) -> Data | None:
         try:
-            return store.get(key)
+            return store.get(key, within_s=max(0.0, self._deadline - self._clock()))
         except KeyNotFound:
             return None
 

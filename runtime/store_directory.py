@@ -43,7 +43,7 @@ class DirectoryStore(Store):
             os.unlink(temporary)
         return True
 
-    def get(self, key: str) -> Data:
+    def get(self, key: str, *, within_s: float | None = None) -> Data:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
                 data = bytearray(os.fstat(file.fileno()).st_size)

@@ -4,6 +4,13 @@ from urllib.parse import unquote, urlsplit
 
 from runtime.errors import UserInputError
 from runtime.store import Store
+from runtime.store_retries import RetryingStore
+
+
+def open_reliable_store(url: str) -> Store:
+    """``open_store``, with requests tried again where that may help: what everyone but a worker wants, which counts
+    its tries. Raises UserInputError as that."""
+    return RetryingStore(open_store(url))
 
 
 def open_store(url: str) -> Store:

@@ -1,5 +1,11 @@
-"""Stores around a store: one that counts what passes, and one that is as slow as a given link."""
+"""Stores around a store: one that counts what passes, and one that is as slow as a given link.
 
+What fails, and what tries again, are ``store_faults`` and ``store_retries``. A worker's stack, from the outside:
+retries, count, link, faults, store; so each try is counted and pays its way.
+"""
+
+import math
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +36,7 @@ class TrafficCounter:
 
 
 class CountingStore(Store):
-    """Counts every request that the wrapped store answers."""
+    """Counts every request, also one that fails: it is paid for."""
 
     def __init__(self, store: Store, counter: TrafficCounter) -> None:
         self._store, self._counter = store, counter
@@ -39,13 +45,14 @@ class CountingStore(Store):
         self._counter.add(puts=1, bytes_up=len(body))
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> Data:
+    def get(self, key: str, *, within_s: float | None = None) -> Data:
+        self._counter.add(gets=1)
         try:
-            data = self._store.get(key)
+            data = self._store.get(key, within_s=within_s)
         except KeyNotFound:
-            self._counter.add(gets=1, empty_gets=1)
+            self._counter.add(empty_gets=1)
             raise
-        self._counter.add(gets=1, bytes_down=len(data))
+        self._counter.add(bytes_down=len(data))
         return data
 
     def delete(self, key: str) -> None:
@@ -62,16 +69,35 @@ class LinkSpec(Strict):
 
     upload_bytes_s: Positive | None = None
     download_bytes_s: Positive | None = None
-    latency_s: NonNegative = Field(0.0, description="added to every request")
+    upload_burst_bytes: NonNegative = Field(0.0, description="sent at once after a time of rest, above the rate")
+    download_burst_bytes: NonNegative = 0.0
+    connection_bytes_s: Positive | None = Field(None, description="of each request by itself, in either direction")
+    latency_s: NonNegative = Field(0.0, description="added to every request: the median")
+    latency_sigma: NonNegative = Field(
+        0.0, description="of the logarithm of the latencies, which are log-normal; 0: all are the median"
+    )
+    seed: int = Field(0, description="of the latencies")
 
 
 class _Direction:
-    """A serial line: transfers take their turn at ``rate`` bytes per second."""
+    """One way of a link: a token bucket of ``burst`` bytes that is filled with ``rate`` bytes per second.
 
-    def __init__(self, rate: float | None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._rate, self._clock, self._sleep = rate, clock, sleep
+    Told by the time at which the line would be free if it had no bucket; that may lie as far in the past as the bucket
+    takes to fill. Transfers take their turn, and each lasts at least as long as its own connection needs.
+    """
+
+    def __init__(
+        self,
+        rate: float | None,
+        burst: float,
+        connection_rate: float | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._rate, self._connection_rate, self._clock, self._sleep = rate, connection_rate, clock, sleep
+        self._ahead_s = burst / rate if rate else 0.0
         self._lock = threading.Lock()
-        self._free_at = 0.0
+        self._free_at = -math.inf
 
     def begin(self) -> float:
         """Now, as ``transfer`` takes it."""
@@ -79,12 +105,14 @@ class _Direction:
 
     def transfer(self, size: int, begun: float) -> None:
         """Waits until ``size`` bytes that began to flow at ``begun``, or when the line was free, are through."""
-        if self._rate is None:
-            return
-        with self._lock:
-            self._free_at = max(begun, self._free_at) + size / self._rate
-            wait = self._free_at - self._clock()
-        if wait > 0:
+        end = begun
+        if self._rate is not None:
+            with self._lock:
+                self._free_at = max(begun - self._ahead_s, self._free_at) + size / self._rate
+                end = self._free_at
+        if self._connection_rate is not None:
+            end = max(end, begun + size / self._connection_rate)
+        if (wait := end - self._clock()) > 0:
             self._sleep(wait)
 
 
@@ -98,14 +126,20 @@ class Link:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._latency_s, self._sleep = spec.latency_s, sleep
-        self.up = _Direction(spec.upload_bytes_s, clock, sleep)
-        self.down = _Direction(spec.download_bytes_s, clock, sleep)
+        self._spec, self._sleep = spec, sleep
+        self._lock, self._random = threading.Lock(), random.Random(spec.seed)
+        own = spec.connection_bytes_s
+        self.up = _Direction(spec.upload_bytes_s, spec.upload_burst_bytes, own, clock, sleep)
+        self.down = _Direction(spec.download_bytes_s, spec.download_burst_bytes, own, clock, sleep)
 
     def request(self) -> None:
         """Waits for one request's latency; requests do not wait for one another."""
-        if self._latency_s:
-            self._sleep(self._latency_s)
+        latency_s = self._spec.latency_s
+        if self._spec.latency_sigma:
+            with self._lock:
+                latency_s *= self._random.lognormvariate(0.0, self._spec.latency_sigma)
+        if latency_s:
+            self._sleep(latency_s)
 
 
 class ThrottledStore(Store):
@@ -119,10 +153,10 @@ class ThrottledStore(Store):
         self._link.up.transfer(len(body), self._link.up.begin())
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str) -> Data:
+    def get(self, key: str, *, within_s: float | None = None) -> Data:
         self._link.request()
         begun = self._link.down.begin()  # bytes flow while the store reads: its own time is not on top of the link's
-        data = self._store.get(key)
+        data = self._store.get(key, within_s=within_s)
         self._link.down.transfer(len(data), begun)
         return data
 

@@ -25,6 +25,31 @@ class StoreContract:
         store.put("b", memoryview(b"xtwox")[1:4])
         assert (store.get("a"), store.get("b")) == (b"one", b"two")
 
+    def test_what_was_got_is_the_caller_s_own_and_what_was_put_is_the_store_s(self, store: Store) -> None:
+        body = bytearray(b"one")
+        store.put("a", body)
+        body[:] = b"two"
+        got = bytearray(store.get("a"))
+        got[:] = b"six"
+        assert store.get("a") == b"one"
+
+    def test_large_objects_are_whole_whatever_holds_them(self, store: Store) -> None:
+        body = bytes(range(251)) * 20_000  # 5 MB, and no power of two
+        for key, kind in (("bytes", bytes), ("bytearray", bytearray), ("memoryview", memoryview)):
+            store.put(key, kind(body))
+            assert store.get(key) == body
+
+    def test_put_replaces(self, store: Store) -> None:
+        store.put("k", b"a longer one")
+        store.put("k", b"2")
+        assert store.get("k") == b"2"
+
+    def test_get_within_a_time(self, store: Store) -> None:
+        store.put("k", b"1")
+        assert store.get("k", within_s=60.0) == b"1"
+        with pytest.raises(KeyNotFound):
+            store.get("absent", within_s=60.0)
+
     def test_an_absent_key_is_not_found(self, store: Store) -> None:
         store.put("a/b", b"1")
         for key in ("b", "a", "a/b/c"):

@@ -43,6 +43,10 @@ CONTRACT = (
     "store_directory",
     "store_s3",
     "store_wrappers",
+    "store_memory",
+    "store_retries",
+    "store_faults",
+    "arrivals",
 )
 """Modules of ``runtime`` that are read where there is no torch."""
 

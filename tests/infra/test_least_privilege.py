@@ -15,7 +15,7 @@ from runtime.manifest import Manifest
 from runtime.records import WorkerEvent
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
-from runtime.store import KeyNotFound, Store
+from runtime.store import Data, KeyNotFound, Store
 from runtime.store_directory import DirectoryStore
 from tests.gangs import SOURCE
 from tests.infra.synthesis import Synthesised, synthesise
@@ -43,10 +43,10 @@ class Guarded(Store):
         self._check("s3:PutObject", key)
         return self._store.put(key, data, if_absent=if_absent)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, within_s: float | None = None) -> Data:
         self._check("s3:GetObject", key)
         try:
-            return self._store.get(key)
+            return self._store.get(key, within_s=within_s)
         except KeyNotFound:
             self._check("s3:ListBucket")  # without it S3 answers 403, not 404
             raise

@@ -1,9 +1,15 @@
+from uuid import uuid4
+
 import pytest
 
 from runtime.errors import UserInputError
 from runtime.records import Traffic
 from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
+from runtime.store_faults import FaultKind, FaultRule, FaultSpec, FaultyStore
+from runtime.store_memory import MemoryStore
+from runtime.store_retries import RetryingStore
+from runtime.store_s3 import S3Store
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from tests.store_contract import StoreContract
@@ -13,6 +19,44 @@ class TestDirectoryStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
         return DirectoryStore(tmp_path / "store")
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
+
+
+class TestFaultyStoreWithoutFaults(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return FaultyStore(MemoryStore(), FaultSpec())
+
+
+class TestRetriesAroundAStoreThatOftenFails(StoreContract):
+    """A third of all requests is refused, a third of all PUTs is done but not answered, GETs break."""
+
+    @pytest.fixture
+    def store(self):
+        rules = [
+            FaultRule(kind=FaultKind.THROTTLED, share=1 / 3),
+            FaultRule(kind=FaultKind.UNANSWERED_PUT, share=1 / 3),
+            FaultRule(kind=FaultKind.READ_ERROR, share=1 / 3),
+        ]
+        return RetryingStore(FaultyStore(MemoryStore(), FaultSpec(rules=tuple(rules))), sleep=lambda seconds: None)
+
+
+class TestS3Store(StoreContract):
+    """On the embedded AWS."""
+
+    @pytest.fixture
+    def store(self, emulator):
+        client, bucket = emulator.client("s3"), f"contract-{uuid4().hex[:12]}"
+        client.create_bucket(Bucket=bucket)
+        yield S3Store(bucket, client)
+        for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
+            client.delete_object(Bucket=bucket, Key=item["Key"])
+        client.delete_bucket(Bucket=bucket)
 
 
 class TestCountingStore(StoreContract):
@@ -77,6 +121,39 @@ def test_a_throttled_store_takes_the_link_s_time(tmp_path):
     with pytest.raises(KeyNotFound):
         store.get("absent")
     assert clock.now - 100 == pytest.approx(6.3)
+
+
+def test_after_a_rest_a_burst_passes_at_once_and_the_rest_at_the_rate():
+    clock, waits = Clock(), []
+    link = Link(LinkSpec(upload_bytes_s=100, upload_burst_bytes=300), clock=clock, sleep=waits.append)
+    for size in (200, 200, 50):
+        link.up.transfer(size, clock())
+    assert waits == [1.0, 1.5], "300 bytes at once, then 100 bytes a second"
+    clock.now += 2.5  # 250 bytes have been filled in, 150 of which are owed
+    link.up.transfer(200, clock())
+    assert waits[2:] == [1.0]
+
+
+def test_a_connection_has_its_own_rate_and_several_share_the_link():
+    clock, waits = Clock(), []
+    link = Link(LinkSpec(download_bytes_s=100, connection_bytes_s=40), clock=clock, sleep=waits.append)
+    for _ in range(4):
+        link.down.transfer(80, clock())
+    assert waits == [2.0, 2.0, pytest.approx(2.4), pytest.approx(3.2)]
+
+
+def test_latencies_are_spread_around_their_median_and_repeat_with_the_seed():
+    def latencies(seed):
+        waits = []
+        link = Link(LinkSpec(latency_s=0.03, latency_sigma=0.5, seed=seed), sleep=waits.append)
+        for _ in range(2001):
+            link.request()
+        return waits
+
+    first = sorted(latencies(1))
+    assert first[1000] == pytest.approx(0.03, rel=0.05)
+    assert first[1980] == pytest.approx(0.03 * 2.718 ** (0.5 * 2.326), rel=0.2), "the 99th percentile"
+    assert latencies(1) == latencies(1) != latencies(2)
 
 
 def test_transfers_of_one_direction_take_turns():
