@@ -19,7 +19,7 @@ from planner.cost_model import StageCosts, Transfer
 from runtime.batches import replica_of
 from runtime.pacing import IN_FLIGHT, LOOKS_IN_VAIN
 from runtime.records import TimelineEvent
-from runtime.schedule import SCHEDULES, Instruction, Lane, Op, ScheduleName
+from runtime.schedule import Instruction, Lane, Op, Program, ScheduleName, gang_programs
 
 ITERATIONS = 4
 """Simulated; the first one fills the pipeline and does not count."""
@@ -183,21 +183,18 @@ def simulate(
         cores: shared by all workers; None where each has its own.
     """
     steps = _Steps()
-    programs: dict[tuple[int, int], tuple[Instruction, ...]] = {}
-    for stage, costs in enumerate(plan):
-        for replica in range(costs.replicas):
-            program = SCHEDULES[schedule](stage, len(plan), replica, costs.replicas, len(shares))
-            programs[stage, replica] = program
-            worker = _Worker(steps, plan, stage, replica, shares, get_latency_s)
-            for iteration in range(iterations):
-                for instruction in program:
-                    worker.add(iteration, instruction)
+    programs = gang_programs(schedule, [costs.replicas for costs in plan], len(shares))
+    for (stage, replica), program in programs.items():
+        worker = _Worker(steps, plan, stage, replica, shares, get_latency_s)
+        for iteration in range(iterations):
+            for instruction in program:
+                worker.add(iteration, instruction)
     spans = steps.run(cores)
     return _summarise(programs, spans, iterations)
 
 
 def _summarise(
-    programs: dict[tuple[int, int], tuple[Instruction, ...]],
+    programs: dict[tuple[int, int], Program],
     spans: dict[_Name, tuple[float, float]],
     iterations: int,
 ) -> Simulation:

@@ -18,7 +18,7 @@ from runtime.manifest import Manifest
 from runtime.prefetch import Prefetch
 from runtime.records import WorkerEvent
 from runtime.scatter_reduce.gradient_sum import GradientSum
-from runtime.schedule import SCHEDULES, Instruction, Lane, Op
+from runtime.schedule import Instruction, Lane, Op, Program, worker_program
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
 from runtime.timeline import Recorder
@@ -97,10 +97,10 @@ class Executor:
             iteration, self._manifest.dataset.train_samples, training.global_batch_size, training.micro_batch_size
         )
 
-    def _program(self, batches: list[MicroBatch]) -> tuple[Instruction, ...]:
-        event, stages = self._event, self._manifest.stages
-        generate = SCHEDULES[self._manifest.schedule]
-        return generate(event.stage, len(stages), event.replica, self._stage.replicas, len(batches))
+    def _program(self, batches: list[MicroBatch]) -> Program:
+        event, manifest = self._event, self._manifest
+        replicas = [stage.replicas for stage in manifest.stages]
+        return worker_program(manifest.schedule, event.stage, event.replica, replicas, len(batches))
 
     def _downloads(self, iterations: range) -> Iterator[tuple[int, Instruction, MicroBatch]]:
         """What the download lane does over the whole segment, in order."""

@@ -32,6 +32,7 @@ CONTRACT = (
     "keys",
     "batches",
     "schedule",
+    "schedule_check",
     "seeds",
     "pacing",
     "source",
