@@ -109,6 +109,9 @@ class Stage(Strict):
     memory_mb: Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
     ephemeral_storage_mb: Annotated[int, Field(ge=LAMBDA_MIN_TMP_MB, le=LAMBDA_MAX_TMP_MB)] = LAMBDA_MIN_TMP_MB
     replicas: Annotated[int, Field(ge=1, le=STATES_ARRAY_RANGE_ITEMS)]
+    recompute: Annotated[
+        bool, Field(description="whether only inputs are kept for backward, and the forward pass is computed again")
+    ] = False
     synchronisation: StageSynchronisation = StageSynchronisation()
     predicted: StagePrediction
 
@@ -164,7 +167,7 @@ class Manifest(Strict):
     dataset: DatasetFacts
     training: TrainingSpec
     iterations: Annotated[int, Field(ge=1, description="optimiser steps of the whole run")]
-    schedule: ScheduleName
+    schedule: ScheduleName = Field(description="order of forward and backward passes")
     platform: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="platform profile planned for")
     architecture: Architecture
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)]

@@ -137,6 +137,7 @@ class Worker:
             seed=training.seed,
             loss=build_loss(training.loss, source) if self._is_last else None,
             is_first=self._is_first,
+            recompute=stage.recompute,
         )
         self._executor = Executor(
             self._manifest,

@@ -44,6 +44,8 @@ def manifest_document(
     source_hash: str = "c" * 64,
     requirements: Sequence[str] = (),
     on_destroy: str = "delete",
+    schedule: str = "gpipe",
+    recompute: bool | Sequence[bool] = False,
     synchronisation: str = "pipelined",
     piece_bytes: int = 1 << 20,
 ) -> dict[str, Any]:
@@ -55,12 +57,14 @@ def manifest_document(
         replicas, memory_mb: of every stage, or one per stage.
         epochs, iterations: at most one; one epoch when neither is given.
         segment_iterations: iterations of a segment; all of them when not given.
+        recompute: of every stage, or one per stage.
         synchronisation, piece_bytes: of every stage.
         source_hash: ``runtime.source.source_sha256`` of the source folder, where packaging is tested.
     """
     layers = [2] * stages if layers is None else list(layers)
     replicas = [replicas] * len(layers) if isinstance(replicas, int) else list(replicas)
     memory_mb = [memory_mb] * len(layers) if isinstance(memory_mb, int) else list(memory_mb)
+    recompute = [recompute] * len(layers) if isinstance(recompute, bool) else list(recompute)
     assert len(layers) == len(replicas) == len(memory_mb), "layers, replicas and memory_mb: one per stage"
     if epochs is None and iterations is None:
         epochs = 1
@@ -84,7 +88,7 @@ def manifest_document(
         },
         "evaluation": {"metric": metric},
         "iterations": steps,
-        "schedule": "gpipe",
+        "schedule": schedule,
         "platform": "aws-lambda",
         "architecture": architecture,
         "max_concurrency": LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY,
@@ -96,6 +100,7 @@ def manifest_document(
                 "memory_mb": memory,
                 "ephemeral_storage_mb": 512,
                 "replicas": degree,
+                "recompute": again,
                 "synchronisation": {"algorithm": synchronisation, "piece_bytes": piece_bytes},
                 "predicted": {
                     "compute_s": 0.5,
@@ -106,7 +111,7 @@ def manifest_document(
                     "usd_per_iteration": 1e-5 * degree,
                 },
             }
-            for count, end, memory, degree in zip(layers, ends, memory_mb, replicas, strict=True)
+            for count, end, memory, degree, again in zip(layers, ends, memory_mb, replicas, recompute, strict=True)
         ],
         "segment": {
             "iterations": segment_iterations or steps,

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -78,3 +80,109 @@ def test_the_graph_is_kept_only_until_backward():
     part.backward(WHOLE, None)
     with pytest.raises(KeyError):
         part.backward(WHOLE, None)
+
+
+class Ratchet(nn.Module):
+    """Multiplies by a buffer that each pass changes and reads: computing a pass twice shows, and so does its order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(()))
+        self.register_buffer("last", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.factor.mul_(1.25)
+        self.last = x.detach().mean(0) if self.last is None else self.last + x.detach().mean(0)
+        return x * self.factor.clone() + self.last
+
+
+class InPlace(nn.Module):
+    """Writes into its input what shows when it is done twice."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(1.5)
+
+
+def special() -> nn.Sequential:
+    return nn.Sequential(
+        InPlace(),
+        nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
+        nn.BatchNorm1d(8),
+        nn.Dropout(0.3),
+        Ratchet(),
+        InPlace(),
+        nn.Linear(8, 3),
+    )
+
+
+def trained(build, cut, recompute):
+    """Two stages under 1F1B with a window of two on the first; losses, what was sent, gradients and buffers."""
+    torch.manual_seed(0)
+    model = build()
+    first, last = (
+        StageModule(
+            part, first_layer=begin, seed=1, loss=cross_entropy if begin else None, is_first=not begin, recompute=again
+        )
+        for part, begin, again in zip((model[:cut], model[cut:]), (0, cut), recompute, strict=True)
+    )
+    inputs = torch.randn(4, 12, 8, generator=torch.Generator().manual_seed(1))
+    targets = torch.arange(12) % 3
+    seen: list[torch.Tensor] = []
+    batches = [MicroBatch(index=m, epoch=0, start=0, size=12, weight=0.25) for m in range(4)]
+    crossing = {}
+
+    def forward(m):
+        crossing[m] = encode(first.forward(0, batches[m], pack(inputs[m].clone()), None))
+
+    def rest(m):
+        loss = last.forward(0, batches[m], decode(crossing[m]), targets)["loss"]
+        returned = last.backward(batches[m], None)
+        first.backward(batches[m], decode(encode(returned)))
+        seen.extend(
+            [loss.detach(), *(value for value in decode(crossing[m]).values() if isinstance(value, torch.Tensor))]
+        )
+
+    forward(0)
+    for m in range(1, 4):
+        forward(m)
+        rest(m - 1)
+    rest(3)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return [*seen, *gradients, *model.buffers()]
+
+
+@pytest.mark.parametrize("recompute", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("cut", [1, 3, 5])
+@pytest.mark.parametrize(
+    "build", [special, tiny.build, tiny.build_odd, tiny.build_batch_norm], ids=lambda b: b.__name__
+)
+def test_recomputation_changes_no_bit(build, cut, recompute):
+    cut = min(cut, 3) if build is tiny.build_batch_norm else cut
+    plain, again = trained(build, cut, (False, False)), trained(build, cut, recompute)
+    assert len(plain) == len(again)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_recomputation_keeps_no_graph():
+    """Between forward and backward only the input is alive: what layers compute in between is not."""
+    alive: list[weakref.ref] = []
+
+    class Watched(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = x * 2
+            alive.append(weakref.ref(made))
+            return made * made  # which keeps ``made`` for backward
+
+    for recompute in (False, True):
+        alive.clear()
+        part = StageModule(
+            nn.Sequential(nn.Linear(4, 4), Watched()),
+            first_layer=0,
+            seed=0,
+            loss=None,
+            is_first=True,
+            recompute=recompute,
+        )
+        part.forward(0, WHOLE, pack(torch.randn(12, 4)), None)
+        gc.collect()
+        assert (alive[0]() is None) is recompute
