@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+from runtime.schedule import ScheduleName
 from runtime.spec import LossName, TrainingSpec
 from runtime.synchronisation import Algorithm
+from tests.parity.oracle import Trained
 from tests.parity.runs import (
     ADAM,
     ADAMW,
@@ -71,6 +73,12 @@ def _name(value: object) -> str | None:
     return None
 
 
+def assert_same_bits(measured: Trained, expected: Trained) -> None:
+    assert measured.losses == expected.losses
+    assert measured.weights.keys() == expected.weights.keys()
+    assert all(torch.equal(tensor, measured.weights[name]) for name, tensor in expected.weights.items())
+
+
 @pytest.mark.parametrize(("example", "layers", "replicas", "optimizer", "segment"), PLANS, ids=_name)
 def test_float64_equals_plain_torch(
     example: Example,
@@ -115,17 +123,45 @@ def test_all_ways_to_sum_give_the_same_bits(example: Example, tmp_path: Path) ->
         run_plan(example, {**options, **summed_by(algorithm)}, tmp_path / algorithm)[0] for algorithm in Algorithm
     )
     for other in others:
-        assert other.losses == plain.losses
-        assert all(torch.equal(tensor, other.weights[name]) for name, tensor in plain.weights.items())
+        assert_same_bits(other, plain)
+
+
+@pytest.fixture(scope="module", params=[DIGITS, CHARGPT], ids=_name)
+def by_gpipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Example, Trained]:
+    """An example, trained without anything special; near enough to plain torch."""
+    example: Example = request.param
+    trained, training = run_plan(example, _scheduled(example), tmp_path_factory.mktemp("gpipe"))
+    assert worst_error(trained, run_oracle(example, training)) <= FLOAT32_SGD_BOUND
+    return example, trained
+
+
+def _scheduled(example: Example, **changes: Any) -> dict[str, Any]:
+    replicas, micro_batch_size = ([2, 3, 1], 45) if example is DIGITS else ([1, 2, 1], 15)
+    options = plan(example, [2, 2, 1], replicas, SGD, dtype="float32")
+    return {**options, "micro_batch_size": micro_batch_size, "iterations": 4, **changes}
+
+
+@pytest.mark.parametrize("recompute", [False, True, [True, False, True]], ids=["keep", "recompute", "mixed"])
+@pytest.mark.parametrize("schedule", ScheduleName)
+def test_all_schedules_give_the_same_bits(
+    by_gpipe: tuple[Example, Trained], schedule: ScheduleName, recompute: bool | list[bool], tmp_path: Path
+) -> None:
+    """A replica's backward passes come in the order of micro-batches, so gradients are added up in the same order."""
+    example, expected = by_gpipe
+    # Each way to sum meets each schedule, with and without recomputation.
+    every = example is DIGITS and isinstance(recompute, bool)
+    ways = [summed_by(algorithm) for algorithm in Algorithm] if every else [{}]
+    for number, way in enumerate(ways):
+        changes = {"schedule": schedule.value, "recompute": recompute, **way}
+        measured, _ = run_plan(example, _scheduled(example, **changes), tmp_path / str(number))
+        assert_same_bits(measured, expected)
 
 
 @pytest.mark.parametrize("example", [DIGITS, CHARGPT], ids=_name)
 def test_two_runs_of_one_plan_are_bit_equal(example: Example, tmp_path: Path) -> None:
     options = plan(example, [2, 2, 1], [2, 3, 2], ADAM, dtype="float32", segment_iterations=4)
     first, second = (run_plan(example, options, tmp_path / name)[0] for name in ("first", "second"))
-    assert first.losses == second.losses
-    assert first.weights.keys() == second.weights.keys()
-    assert all(torch.equal(tensor, second.weights[name]) for name, tensor in first.weights.items())
+    assert_same_bits(first, second)
 
 
 def test_the_comparison_sees_another_seed_and_other_micro_batches() -> None:

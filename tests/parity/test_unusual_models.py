@@ -1,6 +1,7 @@
 """Parity where a boundary carries more than one float tensor, or a layer has something special about it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from tests.parity.runs import ADAMW, SGD, worst_error
 BOUND = 1e-10
 
 
-def _train(root: Path, model: str, data: str, layers: list[int], replicas: list[int]) -> tuple[Trained, Trained]:
+def _train(
+    root: Path, model: str, data: str, layers: list[int], replicas: list[int], **options: Any
+) -> tuple[Trained, Trained]:
     """(the plan's outcome, the oracle's): MSE, float64, batches of 16, 16 and 12 samples, micro-batches of 6."""
     run = FixtureRun(
         root,
@@ -29,6 +32,7 @@ def _train(root: Path, model: str, data: str, layers: list[int], replicas: list[
         iterations=5,
         seed=3,
         dtype="float64",
+        **options,
     ).train()
     assert run.inbox_objects == []
     expected = oracle.train(getattr(unusual, model), *getattr(unusual, data)()["train"], run.manifest.training)
@@ -66,6 +70,23 @@ def test_batch_norm_sees_one_micro_batch_and_its_statistics_are_those_of_replica
     # Micro-batches 0 and 2 of three (four batches), and 0 of two (one batch; the others have three).
     assert int(expected.weights["1.num_batches_tracked"]) == 3 + 3 + 2 + 3 + 3
     assert int(shared.weights["1.num_batches_tracked"]) == 2 + 2 + 1 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "layers", "replicas"),
+    [
+        ("residual", "numbers", [2, 2, 2, 2], [1, 2, 1, 1]),
+        ("recurrent", "sequences", [1, 1, 1, 1], [2, 1, 1, 1]),
+        ("frozen_start", "numbers", [1, 2, 2], [1, 4, 1]),  # in-place layers first, a worker without micro-batch
+        ("normalised", "numbers", [1, 2, 1], [2, 1, 1]),
+        ("tied_inside", "numbers", [1, 2, 1], [1, 2, 1]),
+    ],
+)
+def test_one_forward_one_backward_with_recomputation(
+    model: str, data: str, layers: list[int], replicas: list[int], tmp_path: Path
+) -> None:
+    measured, expected = _train(tmp_path, model, data, layers, replicas, schedule="1f1b", recompute=True)
+    assert worst_error(measured, expected) <= BOUND
 
 
 def test_exported_weights_load_into_the_plain_model(tmp_path: Path) -> None:
