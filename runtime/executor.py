@@ -51,14 +51,18 @@ class Executor:
         self._manifest, self._event, self._stage = manifest, event, manifest.stages[event.stage]
         self._is_first, self._is_last = event.stage == 0, event.stage == len(manifest.stages) - 1
         self._gang, self._lanes, self._recorder = gang, lanes, recorder
-        self._module, self._parameters, self._optimizer = module, parameters, optimizer
-        self._reduce = GradientSum(
-            lanes,
-            gang,
-            settings=self._stage.synchronisation,
-            replica=event.replica,
-            replicas=self._stage.replicas,
-            parameters=parameters,
+        self._module, self._optimizer = module, optimizer
+        self._reduce = (
+            GradientSum(
+                lanes,
+                gang,
+                settings=self._stage.synchronisation,
+                replica=event.replica,
+                replicas=self._stage.replicas,
+                parameters=parameters,
+            )
+            if self._stage.replicas > 1 and parameters
+            else None
         )
         self._prefetch = Prefetch(
             lanes,
@@ -80,16 +84,19 @@ class Executor:
             Exception: whatever the user's model raises.
         """
         batches = self._batches(iteration)
+        program = self._program(batches)
+        last_backward = next((i for i in reversed(program) if i.op is Op.BACKWARD), None)
         self._loss = 0.0
-        for instruction in self._program(batches):
+        for instruction in program:
             self.instruction = str(instruction)
+            if instruction == last_backward and self._reduce is not None:
+                self._reduce.begin(iteration)
             self._execute(iteration, instruction, batches)
         return self._loss if self._is_last else None
 
     def left_behind(self, iteration: int) -> list[str]:
         """Objects that all replicas leave in the inbox after ``iteration``, the segment's last one."""
-        reduces = self._stage.replicas > 1 and self._parameters
-        return self._reduce.left_behind(iteration) if reduces else []
+        return [] if self._reduce is None else self._reduce.left_behind(iteration)
 
     def _batches(self, iteration: int) -> list[MicroBatch]:
         training = self._manifest.training
@@ -126,7 +133,7 @@ class Executor:
             case Op.SEND_GRADIENT:
                 self._send(iteration, instruction, self._event.stage - 1, self._gang.gradient)
             case Op.REDUCE:
-                if self._parameters:
+                if self._reduce is not None:
                     self._reduce(iteration)
             case Op.STEP:
                 with self._recorder.computing(iteration, str(instruction)):

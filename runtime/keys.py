@@ -3,9 +3,9 @@
 Inbox of a stage (one bucket each; only the stage itself reads and deletes there):
     RUN/SEGMENT/ATTEMPT/activation/ITERATION/MICROBATCH       from the stage before
     RUN/SEGMENT/ATTEMPT/gradient/ITERATION/MICROBATCH         from the stage after
-    RUN/SEGMENT/ATTEMPT/split/ITERATION/OWNER/SENDER/PIECE    from a replica of the stage itself
-    RUN/SEGMENT/ATTEMPT/merged/ITERATION/OWNER/PIECE          from a replica of the stage itself
-    RUN/SEGMENT/ATTEMPT/whole/ITERATION/SENDER                from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/split/ITERATION/BUCKET/OWNER/SENDER/PIECE    from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/merged/ITERATION/BUCKET/OWNER/PIECE          from a replica of the stage itself
+    RUN/SEGMENT/ATTEMPT/whole/ITERATION/BUCKET/SENDER                from a replica of the stage itself
 
 Artifact bucket:
     data/DIGEST/index.json, data/DIGEST/{train,test}-{input,target}-SHARD.safetensors
@@ -49,14 +49,14 @@ class GangKeys:
     def gradient(self, iteration: int, micro_batch: int) -> str:
         return f"{self._inbox}/gradient/{iteration:08d}/{micro_batch:05d}"
 
-    def split(self, iteration: int, owner: int, sender: int, piece: int = 0) -> str:
-        return f"{self._inbox}/split/{iteration:08d}/{owner:04d}/{sender:04d}/{piece:06d}"
+    def split(self, iteration: int, bucket: int, owner: int, sender: int, piece: int = 0) -> str:
+        return f"{self._inbox}/split/{iteration:08d}/{bucket:04d}/{owner:04d}/{sender:04d}/{piece:06d}"
 
-    def merged(self, iteration: int, owner: int, piece: int = 0) -> str:
-        return f"{self._inbox}/merged/{iteration:08d}/{owner:04d}/{piece:06d}"
+    def merged(self, iteration: int, bucket: int, owner: int, piece: int = 0) -> str:
+        return f"{self._inbox}/merged/{iteration:08d}/{bucket:04d}/{owner:04d}/{piece:06d}"
 
-    def whole(self, iteration: int, sender: int) -> str:
-        return f"{self._inbox}/whole/{iteration:08d}/{sender:04d}"
+    def whole(self, iteration: int, bucket: int, sender: int) -> str:
+        return f"{self._inbox}/whole/{iteration:08d}/{bucket:04d}/{sender:04d}"
 
     @property
     def checkpoint_prefix(self) -> str:

@@ -31,6 +31,9 @@ class Lanes:
         # Prefetches may wait for the next iteration, which cannot begin before the replicas have synchronised: their
         # threads must never be the ones that synchronising needs.
         self._syncs = ThreadPoolExecutor(IN_FLIGHT, "synchronise")
+        # A gradient that a stage before waits for must not queue behind all pieces of this stage's own sum.
+        self._sync_uploads = ThreadPoolExecutor(IN_FLIGHT, "synchronise-up")
+        self._in_turn = ThreadPoolExecutor(1, "sum")
         self._cleanups = ThreadPoolExecutor(2, "clean-up")
         self._upload_slots = threading.BoundedSemaphore(2 * IN_FLIGHT)
         self._lock = threading.Lock()
@@ -124,13 +127,17 @@ class Lanes:
         The bundle must not change until the upload is done: it is encoded only when its turn comes, so that what is
         queued, views of one flat gradient, takes no memory.
         """
-        return self._submit(self._uploads, lambda: self._upload(iteration, "R", self._own_stage, key, bundle))
+        return self._submit(self._sync_uploads, lambda: self._upload(iteration, "R", self._own_stage, key, bundle))
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
         before, arrived = self._sync_arrived, threading.Event()
         self._sync_arrived = arrived
         return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, arrived))
+
+    def in_turn(self, task: Callable[[], int]) -> "Future[int]":
+        """Runs what waits for parts of the stage's gradients, one task after the other."""
+        return self._submit(self._in_turn, task)
 
     def discard(self, key: str) -> None:
         """Deletes a consumed object in the background."""
@@ -155,5 +162,5 @@ class Lanes:
     def close(self) -> None:
         """Ends all threads; waits that are under way are cancelled."""
         self._mailbox.cancel()
-        for pool in (self._prefetches, self._syncs, self._uploads, self._cleanups):
+        for pool in (self._prefetches, self._syncs, self._uploads, self._cleanups, self._sync_uploads, self._in_turn):
             pool.shutdown(wait=True, cancel_futures=True)

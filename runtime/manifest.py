@@ -98,6 +98,11 @@ class StageSynchronisation(Strict):
 
     algorithm: Algorithm = Algorithm.PIPELINED
     piece_bytes: Annotated[int, Field(ge=1024, description="at most, of piece_pipelined")] = 1 << 20
+    bucket_bytes: Annotated[int, Field(ge=1024)] | None = Field(
+        None,
+        description="the sum is formed in buckets of at most so many bytes, last layers first, while layers before "
+        "them still compute their gradients; null: in one, after all",
+    )
 
 
 class Stage(Strict):

@@ -5,7 +5,7 @@ n replicas with gradients of s bytes each; every replica has a link of w bytes/s
 latency t. The splits of a gradient are its n parts, one owned by each replica.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from runtime.pacing import IN_FLIGHT
@@ -35,6 +35,7 @@ class Exchange:
     Args:
         bandwidth: bytes/s of a replica's link in each direction.
         latency_s: of a request, besides its transfer.
+        piece_bytes, bucket_bytes: as in ``runtime.manifest.StageSynchronisation``.
     """
 
     gradient_bytes: int
@@ -42,6 +43,16 @@ class Exchange:
     bandwidth: float
     latency_s: float
     piece_bytes: int
+    bucket_bytes: int | None = None
+
+    @property
+    def buckets(self) -> int:
+        return bucket_count(self.gradient_bytes, self.bucket_bytes)
+
+    @property
+    def one_bucket(self) -> "Exchange":
+        """The summation of one of the buckets."""
+        return replace(self, gradient_bytes=-(-self.gradient_bytes // self.buckets), bucket_bytes=None)
 
     @property
     def bound_s(self) -> float:
@@ -50,11 +61,11 @@ class Exchange:
 
     @property
     def pieces(self) -> int:
-        """Pieces of each split."""
-        return piece_count(self.gradient_bytes, self.replicas, self.piece_bytes)
+        """Pieces of each split of a bucket."""
+        return piece_count(self.one_bucket.gradient_bytes, self.replicas, self.piece_bytes)
 
     def seconds(self, algorithm: Algorithm) -> float:
-        """Wall time when all replicas begin together; 0 for one replica.
+        """Wall time when all replicas begin together, with all gradients at hand; 0 for one replica.
 
         The first two formulae are the published ones. The piece-pipelined one is the bound (or the time that so many
         requests need, IN_FLIGHT at a time), and at either end one piece and two latencies that nothing hides.
@@ -62,6 +73,8 @@ class Exchange:
         n, latency, whole = self.replicas, self.latency_s, self.gradient_bytes / self.bandwidth
         if n == 1:
             return 0.0
+        if self.buckets > 1:
+            return self.buckets * self.one_bucket.seconds(algorithm)
         match algorithm:
             case Algorithm.PLAIN:
                 return 3 * whole - 2 * whole / n + 4 * latency
@@ -80,15 +93,15 @@ class Exchange:
         if n == 1:
             return 0
         if algorithm is Algorithm.ALL_TO_ALL:
-            return n
-        return n * n * (self.pieces if algorithm is Algorithm.PIECE_PIPELINED else 1)
+            return n * self.buckets
+        return n * n * self.buckets * (self.pieces if algorithm is Algorithm.PIECE_PIPELINED else 1)
 
     def gets(self, algorithm: Algorithm) -> int:
         """Objects read by all replicas together; GETs that find nothing yet are not in it."""
         exchanged = self.replicas * (self.replicas - 1)
         if algorithm is Algorithm.ALL_TO_ALL:
-            return exchanged
-        return 2 * exchanged * (self.pieces if algorithm is Algorithm.PIECE_PIPELINED else 1)
+            return exchanged * self.buckets
+        return 2 * exchanged * self.buckets * (self.pieces if algorithm is Algorithm.PIECE_PIPELINED else 1)
 
     def held_bytes(self, algorithm: Algorithm) -> int:
         """Memory of one replica besides the gradients themselves: the flat copy, and what is on its way."""
@@ -99,10 +112,25 @@ class Exchange:
             case Algorithm.PLAIN | Algorithm.PIPELINED:
                 return 2 * whole
             case Algorithm.PIECE_PIPELINED:  # each way as bytes and as tensors; the pieces that wait for their sum
-                piece = -(-whole // (self.replicas * self.pieces))
+                piece = -(-whole // (self.buckets * self.replicas * self.pieces))
                 return whole + (4 * IN_FLIGHT + self.replicas - 1) * piece
             case Algorithm.ALL_TO_ALL:  # one's own twice, the others' until their turn to be added; bytes on their way
                 return (2 + self.replicas - 1 + min(IN_FLIGHT, self.replicas - 1)) * whole
+
+
+BUCKET_PIECES = 32
+"""Pieces that a replica sends of a bucket. Between two buckets a replica waits for about four latencies, and a piece
+takes one to transfer: that is an eighth of the bucket's time, and it is paid only where there is more than one."""
+
+
+def best_bucket_bytes(piece_bytes: int) -> int:
+    """Small enough that a bucket's sum begins while layers before it still compute, large enough to fill the links."""
+    return BUCKET_PIECES * piece_bytes
+
+
+def bucket_count(gradient_bytes: int, bucket_bytes: int | None) -> int:
+    """Even parts of a stage's gradients, none larger than ``bucket_bytes``; at least 1."""
+    return 1 if bucket_bytes is None else max(1, -(-gradient_bytes // bucket_bytes))
 
 
 def piece_count(gradient_bytes: int, replicas: int, piece_bytes: int) -> int:

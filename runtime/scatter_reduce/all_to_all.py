@@ -6,22 +6,27 @@
 n·s/w + 2·t, and n PUTs where the others have n²: for gradients so small that latency and requests are what counts.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from runtime.scatter_reduce.reduction import Reduction
 
 
 class AllToAll(Reduction):
-    def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
-        whole = self.gang.whole
-        upload = self.mail.send_sync(
-            iteration, whole(iteration, self.replica), {"present": f"{present:x}", "part": flat}
-        )
-        received = self.receive_from(iteration, ((s, whole(iteration, s)) for s in self.senders))
-        upload.result()  # from here on ``flat`` may change
-        present = self.merge(flat, received, present, consume=False)
-        self.publish(iteration)
-        return present
+    def start(self, iteration: int, flat: torch.Tensor, present: int) -> Callable[[], int]:
+        name = partial(self.gang.whole, iteration, self.bucket)
+        upload = self.mail.send_sync(iteration, name(self.replica), {"present": f"{present:x}", "part": flat})
+        received = self.receive_from(iteration, ((sender, name(sender)) for sender in self.senders))
+
+        def finish() -> int:
+            upload.result()  # from here on ``flat`` may change
+            union = self.merge(flat, received, present, consume=False)
+            self.publish(iteration)
+            return union
+
+        return finish
 
     def published(self, iteration: int, replica: int) -> list[str]:
-        return [self.gang.whole(iteration, replica)]
+        return [self.gang.whole(iteration, self.bucket, replica)]

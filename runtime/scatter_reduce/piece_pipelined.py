@@ -10,6 +10,8 @@ hide latency, and the time is that of the bound, 2s(n-1)/(nw), and of one piece 
 """
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -17,38 +19,41 @@ from runtime.scatter_reduce.reduction import Reduction, cut
 
 
 class PiecePipelined(Reduction):
-    def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
-        own, gang, count = self.replica, self.gang, range(self.pieces)
-        pieces = [cut(split, self.pieces) for split in self.splits(flat)]
+    def start(self, iteration: int, flat: torch.Tensor, present: int) -> Callable[[], int]:
+        own, count = self.replica, range(self.pieces)
+        split = partial(self.gang.split, iteration, self.bucket)
+        merged = partial(self.gang.merged, iteration, self.bucket)
+        pieces = [cut(part, self.pieces) for part in self.splits(flat)]
         mask = f"{present:x}"
         # All is requested at once; the lanes take it up in this order. A piece of another's split is overwritten by its
         # sum only after that was formed, so after this replica's own piece has left.
         uploads = [
-            self.mail.send_sync(
-                iteration, gang.split(iteration, owner, own, k), {"present": mask, "part": pieces[owner][k]}
-            )
+            self.mail.send_sync(iteration, split(owner, own, k), {"present": mask, "part": pieces[owner][k]})
             for k in count
             for owner in self.others
         ]
-        received = [
-            self.receive_from(iteration, ((s, gang.split(iteration, own, s, k)) for s in self.senders)) for k in count
-        ]
-        merged = deque(
-            (pieces[owner][k], self.mail.receive_sync(iteration, gang.merged(iteration, owner, k)))
+        received = [self.receive_from(iteration, ((s, split(own, s, k)) for s in self.senders)) for k in count]
+        sums = deque(
+            (pieces[owner][k], self.mail.receive_sync(iteration, merged(owner, k)))
             for k in count
             for owner in self.others
         )
-        for k in count:
-            present = self.merge(pieces[own][k], received[k], present, consume=True)
-            if k == 0:
-                self.publish(iteration)
-            uploads.append(self.mail.send_sync(iteration, gang.merged(iteration, own, k), {"part": pieces[own][k]}))
-        while merged:
-            piece, future = merged.popleft()  # so that what was received is let go at once
-            piece.copy_(future.result().bundle["part"])  # type: ignore[arg-type]
-        for upload in uploads:
-            upload.result()
-        return present
+
+        def finish() -> int:
+            union = present
+            for k in count:
+                union = self.merge(pieces[own][k], received[k], union, consume=True)
+                if k == 0:
+                    self.publish(iteration)
+                uploads.append(self.mail.send_sync(iteration, merged(own, k), {"part": pieces[own][k]}))
+            while sums:
+                piece, future = sums.popleft()  # so that what was received is let go at once
+                piece.copy_(future.result().bundle["part"])  # type: ignore[arg-type]
+            for upload in uploads:
+                upload.result()
+            return union
+
+        return finish
 
     def published(self, iteration: int, replica: int) -> list[str]:
-        return [self.gang.merged(iteration, replica, k) for k in range(self.pieces)]
+        return [self.gang.merged(iteration, self.bucket, replica, k) for k in range(self.pieces)]

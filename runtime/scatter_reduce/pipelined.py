@@ -8,33 +8,44 @@ One upload after the other, in rotated order; while one is under way, the split 
 2s/w + (2 + n)·t.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from runtime.scatter_reduce.reduction import Awaited, Reduction
 
 
 class Pipelined(Reduction):
-    def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
-        splits, own, gang = self.splits(flat), self.replica, self.gang
+    def start(self, iteration: int, flat: torch.Tensor, present: int) -> Callable[[], int]:
+        # Every upload waits for the one before it, so nothing is sent ahead.
+        return lambda: self._add(iteration, flat, present)
+
+    def _add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
+        splits, own = self.splits(flat), self.replica
+        merged = partial(self.gang.merged, iteration, self.bucket)
         received = self._exchange(iteration, splits, f"{present:x}")
         present = self.merge(splits[own], received, present, consume=True)
         self.publish(iteration)
         # The others are about as far: asked for sooner, their sums would not be there yet.
-        self.mail.send_sync(iteration, gang.merged(iteration, own), {"part": splits[own]}).result()
-        merged = [(owner, self.mail.receive_sync(iteration, gang.merged(iteration, owner))) for owner in self.others]
-        for owner, future in merged:
+        self.mail.send_sync(iteration, merged(own), {"part": splits[own]}).result()
+        sums = [(owner, self.mail.receive_sync(iteration, merged(owner))) for owner in self.others]
+        for owner, future in sums:
             splits[owner].copy_(future.result().bundle["part"])  # type: ignore[arg-type]
         return present
+
+    def _split(self, iteration: int, owner: int, sender: int) -> str:
+        return self.gang.split(iteration, self.bucket, owner, sender)
 
     def _exchange(self, iteration: int, splits: list[torch.Tensor], mask: str) -> Awaited:
         """Sends all others their splits, and requests the own one of each of them."""
         received: Awaited = {}
         for owner, sender in zip(self.others, self.senders, strict=True):
-            name = self.gang.split(iteration, owner, self.replica)
-            self.mail.send_sync(iteration, name, {"present": mask, "part": splits[owner]}).result()
+            part = {"present": mask, "part": splits[owner]}
+            self.mail.send_sync(iteration, self._split(iteration, owner, self.replica), part).result()
             # Now the sender, which is as far in its own rotation, has put what is due to this replica.
-            received |= self.receive_from(iteration, [(sender, self.gang.split(iteration, self.replica, sender))])
+            received |= self.receive_from(iteration, [(sender, self._split(iteration, self.replica, sender))])
         return received
 
     def published(self, iteration: int, replica: int) -> list[str]:
-        return [self.gang.merged(iteration, replica)]
+        return [self.gang.merged(iteration, self.bucket, replica)]

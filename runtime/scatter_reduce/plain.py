@@ -16,14 +16,10 @@ class Plain(Pipelined):
     def _exchange(self, iteration: int, splits: list[torch.Tensor], mask: str) -> Awaited:
         uploads = [
             self.mail.send_sync(
-                iteration,
-                self.gang.split(iteration, owner, self.replica),
-                {"present": mask, "part": splits[owner]},
+                iteration, self._split(iteration, owner, self.replica), {"present": mask, "part": splits[owner]}
             )
             for owner in self.others
         ]
         for upload in uploads:
             upload.result()
-        return self.receive_from(
-            iteration, ((sender, self.gang.split(iteration, self.replica, sender)) for sender in self.senders)
-        )
+        return self.receive_from(iteration, ((s, self._split(iteration, self.replica, s)) for s in self.senders))

@@ -1,7 +1,7 @@
 """What all algorithms have in common: who turns to whom, the order of additions, and what is left to delete."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,6 +21,9 @@ class Mail(Protocol):
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]": ...
 
+    def in_turn(self, task: Callable[[], int]) -> "Future[int]":
+        """Runs tasks one after the other, in the order of the calls, beside the calling thread."""
+
     def discard(self, key: str) -> None: ...
 
 
@@ -30,26 +33,34 @@ Awaited = dict[int, tuple[str, "Future[Received]"]]
 
 @dataclass
 class Reduction(ABC):
-    """Replica ``replica`` of ``replicas``. ``add`` is called once per iteration, on all of them.
+    """Sums one bucket as replica ``replica`` of ``replicas``; ``start`` is called once per iteration, on all of them.
 
     The sum is formed in the order of the replicas, whatever arrives first: bit-equal on every replica, in every run and
     for every algorithm. What one other replica reads, that one deletes. What all others read stays until all have been
     heard from in the next iteration (then they are done with it), or until the segment's end.
 
     Args:
+        bucket: number of the bucket.
         pieces: of each split; algorithms that send whole splits do not use it.
     """
 
     mail: Mail
     gang: GangKeys
+    bucket: int
     replica: int
     replicas: int
     pieces: int
     _published: list[str] = field(default_factory=list, init=False)
 
     @abstractmethod
-    def add(self, iteration: int, flat: torch.Tensor, present: int) -> int:
-        """Replaces ``flat`` by its sum over the replicas; returns the union of their ``present`` bits."""
+    def start(self, iteration: int, flat: torch.Tensor, present: int) -> Callable[[], int]:
+        """Sends and requests at once what waits for nothing.
+
+        Returns:
+            The rest: replaces ``flat`` by its sum over the replicas and returns the union of their ``present`` bits.
+            It may wait for the other replicas; so of several buckets the rests are called in the order of the starts,
+            which must be the same on all replicas.
+        """
 
     @abstractmethod
     def published(self, iteration: int, replica: int) -> list[str]:
