@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from runtime.errors import FuncpipeError
 from tests.wheels import write_wheel
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    folder = tmp_path / "context"
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("context")
     (folder / "source" / "part").mkdir(parents=True)
     (folder / "source" / "model.py").write_text("from vocabulary import WORDS\n")
     (folder / "source" / "part" / "words.txt").write_text("12345678")
@@ -22,16 +23,19 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def build(tmp_path: Path, context: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    index = tmp_path / "index"
+@pytest.fixture(scope="module")
+def build(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+    """Made once: a virtual environment takes seconds."""
+    folder = tmp_path_factory.mktemp("build")
+    index = folder / "index"
     index.mkdir()
     for name, needs in [("vocabulary", ["grammar"]), ("grammar", [])]:
         write_wheel(index, name, needs)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
-    monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    return Build(context=context, folder=tmp_path / "image", python=Path(sys.executable), log=tmp_path / "log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(index))
+        patch.setenv("PYTHONPATH", "/nowhere")
+        yield Build(context=context, folder=folder / "image", python=Path(sys.executable), log=folder / "log")
 
 
 def test_the_image_holds_what_its_steps_put_there_and_nothing_of_this_environment(build: Build) -> None:

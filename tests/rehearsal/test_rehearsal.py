@@ -5,11 +5,12 @@ The whole command, torch's installation included, is `make rehearse`, which .ci/
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from rehearsal import __main__ as rehearsal
-from rehearsal.dockerfile import read_dockerfile
+from rehearsal.dockerfile import Dockerfile
 from rehearsal.pythons import find_python, python_version
 from runtime.errors import FuncpipeError
 from tests.manifests import write_project
@@ -42,38 +43,39 @@ def test_the_version_of_what_is_no_python_is_empty(tmp_path: Path) -> None:
     assert python_version(tmp_path / "absent") == ""
 
 
-DOCKERFILE = """\
-FROM public.ecr.aws/lambda/python:3.99
-WORKDIR /opt
-RUN case "$HOME" in *other-python) ;; *) echo no torch for it; exit 3 ;; esac
-CMD ["module.function"]
-"""
+def begin(monkeypatch: pytest.MonkeyPatch, found: Path | None, named: Path | None = None) -> rehearsal.Account:
+    """What is tried where ``found`` is the image's Python, and torch can be had for this Python alone."""
 
+    def up_to_torch(
+        dockerfile: Dockerfile, context: Path, folder: Path, python: Path, account: rehearsal.Account, tell: object
+    ) -> None:
+        account.python = f"of {python}"
+        folder.mkdir(parents=True)
+        if python != Path(sys.executable):
+            raise FuncpipeError("no torch for it")
 
-def begin(folder: Path, named: Path | None) -> rehearsal.Account:
-    folder.mkdir()
-    (folder / "Dockerfile").write_text(DOCKERFILE)
-    dockerfile = read_dockerfile(folder / "Dockerfile")
-    account = rehearsal.Account(dockerfile.base, dockerfile.python)
-    rehearsal._begin(dockerfile, folder, folder, named, account, lambda line: None)
+    monkeypatch.setattr(rehearsal, "find_python", lambda version: found)
+    monkeypatch.setattr(rehearsal, "_up_to_torch", up_to_torch)
+    account = rehearsal.Account("base", "3.99")
+    with TemporaryDirectory() as folder:
+        dockerfile = Dockerfile("base", "3.99", (), "module.function")
+        rehearsal._begin(dockerfile, Path(folder), Path(folder), named, account, lambda line: None)
     return account
 
 
 def test_where_torch_cannot_be_had_for_the_images_python_another_stands_in_and_it_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rehearsal, "find_python", lambda version: None)
-    none = begin(tmp_path / "none", None)
-    assert none.other_python_because == "no Python 3.99 on this machine"
-    assert none.to_dict()["python"] == HERE
-
-    monkeypatch.setattr(rehearsal, "find_python", lambda version: Path(sys.executable))
-    without = begin(tmp_path / "without", None)
-    assert "torch cannot be installed for Python 3.99 here: exit status 3" in str(without.other_python_because)
-    assert "no torch for it" in str(without.other_python_because)
-
+    here, other = Path(sys.executable), Path("/somewhere/python3.99")
+    fits = begin(monkeypatch, here)
+    assert (fits.python, fits.other_python_because) == (f"of {here}", None)
+    none = begin(monkeypatch, None)
+    assert none.python == f"of {here}" and none.other_python_because == "no Python 3.99 on this machine"
+    without = begin(monkeypatch, other)
+    assert without.python == f"of {here}"
+    assert without.other_python_because == "torch cannot be installed for Python 3.99 here: no torch for it"
     with pytest.raises(FuncpipeError, match="no torch for it"):
-        begin(tmp_path / "named", Path(sys.executable))
+        begin(monkeypatch, here, named=other)
 
 
 @pytest.mark.parametrize(
