@@ -19,9 +19,10 @@ from rehearsal.dockerfile import Dockerfile, Run, read_dockerfile
 from rehearsal.gang import Code, train_segment
 from rehearsal.pythons import find_python, python_version
 from rehearsal.runtime_tests import run_runtime_tests
+from rehearsal.wheels import check_wheels
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.limits import LAMBDA_IMAGE_BYTES
-from runtime.manifest import Manifest, load_manifest
+from runtime.manifest import Architecture, Manifest, load_manifest
 from runtime.records import WorkerSummary
 
 Tell = Callable[[str], None]
@@ -29,13 +30,18 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Account:
-    """What a rehearsal found. ``tests`` is pytest's last line, or why they were not run."""
+    """What a rehearsal found.
+
+    ``wheels`` counts the distributions that have one for the image's Python, by architecture; ``tests`` is pytest's
+    last line, or why they were not run.
+    """
 
     base: str
     image_python: str
     python: str = ""
     other_python_because: str | None = None
     parts: list[Part] = field(default_factory=list)
+    wheels: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerSummary] = field(default_factory=list)
     tests: str = "not asked for"
 
@@ -48,6 +54,7 @@ class Account:
             "parts": [asdict(part) for part in self.parts],
             "size_bytes": self.size_bytes,
             "limit_bytes": LAMBDA_IMAGE_BYTES,
+            "wheels_besides_torch": self.wheels,
             "workers": [
                 {
                     "stage": worker.event.stage,
@@ -77,6 +84,11 @@ def rehearse(manifest: Manifest, source: Path, python: Path | None, tests: bool,
         build.carry_out(step, tell)
     account.parts = build.parts()
     tell(f"above the base image: {account.size_bytes / 1e6:,.0f} MB; Lambda takes {LAMBDA_IMAGE_BYTES / 1e6:,.0f} MB")
+    for architecture in Architecture:
+        account.wheels[architecture.value] = check_wheels(account.parts, build.python, dockerfile.python, architecture)
+        tell(
+            f"{account.wheels[architecture.value]} wheels besides torch for {dockerfile.python} on {architecture.value}"
+        )
     code = Code(build.python, build.task_root, dockerfile.handler)
     account.workers = train_segment(manifest, source, code, folder / "run")
     iterations = account.workers[0].end_iteration - account.workers[0].first_iteration
