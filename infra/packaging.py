@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aws_cdk import Stack
+from aws_cdk import Stack, Token
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
@@ -88,7 +88,8 @@ def stage_code(
         source: the user's source folder (``manifest.package.source`` beside the manifest).
 
     Raises:
-        UserInputError: ``source`` is missing or not the one planned for, or too large for a zip.
+        UserInputError: ``source`` is missing or not the one planned for, or too large for a zip; an image is in another
+            region than the stack, where that is known.
         FuncpipeError: the requirements could not be installed (zip only).
     """
     check_source(source, manifest.hashes.source)
@@ -128,8 +129,14 @@ def _image(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> 
 
 
 def _prebuilt(scope: Construct, image: PrebuiltImage) -> StageCode:
-    # With the account and region given: Lambda takes an image of another account, whose owner must allow it.
-    arn = Stack.of(scope).format_arn(
+    stack = Stack.of(scope)
+    if not Token.is_unresolved(stack.region) and stack.region != image.region:
+        raise UserInputError(
+            f"Lambda takes an image of its own region only (image: {image.region}, stack: {stack.region}). Name one in "
+            f"a repository of {stack.region}."
+        )
+    # With the account given: Lambda takes an image of another account, whose owner must allow it.
+    arn = stack.format_arn(
         service="ecr", account=image.account, region=image.region, resource="repository", resource_name=image.repository
     )
     repository = ecr.Repository.from_repository_attributes(

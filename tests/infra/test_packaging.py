@@ -10,6 +10,7 @@ import pytest
 
 from infra import code_folder
 from infra.packaging import Packaging, PrebuiltImage
+from infra.training import FuncPipeTraining
 from infra.training_stack import TrainingStack
 from localaws import control
 from rehearsal.dockerfile import Copy, read_dockerfile
@@ -210,6 +211,19 @@ def test_an_image_that_exists_does_not_excuse_a_source_changed_since_the_plan(tm
             source=tmp_path / "source",
             packaging=PrebuiltImage.parse(URI),
         )
+
+
+def test_an_image_must_be_in_the_stacks_region_where_that_is_known(tmp_path: Path) -> None:
+    planned = synthesise(tmp_path)
+    for region, refused in [("eu-west-1", False), ("us-east-1", True)]:
+        app = cdk.App()
+        options = {"manifest": planned.manifest, "source": tmp_path / "source", "packaging": PrebuiltImage.parse(URI)}
+        stack = cdk.Stack(app, "stack", env=cdk.Environment(account="123456789012", region=region))
+        if refused:
+            with pytest.raises(UserInputError, match=r"image: eu-west-1, stack: us-east-1"):
+                FuncPipeTraining(stack, "Training", **options)
+        else:
+            FuncPipeTraining(stack, "Training", **options)
 
 
 @pytest.mark.parametrize(
