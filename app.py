@@ -1,7 +1,7 @@
 """The CDK app: the manifest named in the CDK context becomes a TrainingStack.
 
 cdk synth|diff|deploy|destroy -c manifest=PATH [-c packaging=image|zip | -c image=URI@sha256:DIGEST]
-    [-c stack=NAME] [-c log_level=DEBUG|INFO|WARNING|ERROR] [-c nag=on]
+    [-c stack=NAME] [-c nag=on] [-c KEY=VALUE ...: docs/infra.md]
 """
 
 import re
@@ -13,10 +13,10 @@ try:
 except ModuleNotFoundError:
     sys.exit(f"{sys.executable} has no aws-cdk-lib. Activate this project's environment: `. .venv/bin/activate`.")
 
+from infra.context import read_options
 from infra.packaging import Packaging, PrebuiltImage
 from infra.training_stack import TrainingStack
 from runtime.errors import FuncpipeError, UserInputError
-from runtime.log import LogLevel
 from runtime.manifest import load_manifest
 
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -42,7 +42,9 @@ def build(app: cdk.App) -> TrainingStack:
     if nag == "on":
         _nag(app)
     source = Path(path).parent / manifest.package.source
-    return TrainingStack(app, name, manifest=manifest, source=source, packaging=packaging, log_level=_log_level(app))
+    return TrainingStack(
+        app, name, manifest=manifest, source=source, packaging=packaging, options=read_options(app.node)
+    )
 
 
 def _packaging(app: cdk.App) -> Packaging | PrebuiltImage:
@@ -54,13 +56,6 @@ def _packaging(app: cdk.App) -> Packaging | PrebuiltImage:
     if packaging not in (None, *(choice.value for choice in Packaging)):
         raise UserInputError(f"packaging must be image or zip (given: {packaging!r}). Correct -c packaging.")
     return Packaging(packaging) if packaging else Packaging.IMAGE
-
-
-def _log_level(app: cdk.App) -> LogLevel:
-    level, levels = app.node.try_get_context("log_level"), [choice.value for choice in LogLevel]
-    if level not in (None, *levels):
-        raise UserInputError(f"log_level must be one of {', '.join(levels)} (given: {level!r}). Correct -c log_level.")
-    return LogLevel(level) if level else LogLevel.INFO
 
 
 def _nag(app: cdk.App) -> None:

@@ -3,7 +3,9 @@
     worker of stage s            may
     inbox of stage s             read and delete what was sent to it; put (replicas exchange splits through it); list
     inboxes of stages s±1        put
-    artifact bucket              read the data and the run; put the run's records and checkpoints; list
+    artifact bucket              read the run; put the run's records and checkpoints; list
+      of the first stage         read the inputs of the plan's own data
+      of the last stage          read its targets
 
 Workers await objects by GET of a key that does not exist yet, and never list. Yet S3 answers such a GET with
 404 NoSuchKey only to a caller who may list the bucket, and with 403 AccessDenied to any other: hence s3:ListBucket
@@ -12,11 +14,13 @@ where a worker reads, without a condition on the prefix, which a GET does not ca
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
+
+from runtime import keys
 
 
 class Place(StrEnum):
@@ -27,25 +31,43 @@ class Place(StrEnum):
     ARTIFACTS = "artifact bucket"
 
 
+class Position(StrEnum):
+    """Of a stage that may do more than others; a single stage is both."""
+
+    FIRST = "first"
+    LAST = "last"
+
+
 @dataclass(frozen=True)
 class Access:
-    """``actions`` allowed on objects whose keys begin with one of ``prefixes``, or on the bucket when there is none."""
+    """``actions`` allowed on objects whose keys match one of ``objects``, or on the bucket when there is none.
+
+    DATASET stands for the digest of the plan's data. ``of``: the stage that this is for, if not for all.
+    """
 
     place: Place
     actions: tuple[str, ...]
-    prefixes: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    of: Position | None = None
+
+
+DATASET = "DATASET"
+_INPUTS = (keys.data_index(DATASET), f"data/{DATASET}/train-input-*")
+_TARGETS = (keys.data_index(DATASET), f"data/{DATASET}/train-target-*")
 
 
 WORKER_ACCESS = (
-    Access(Place.OWN_INBOX, ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), ("",)),
+    Access(Place.OWN_INBOX, ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), ("*",)),
     Access(Place.OWN_INBOX, ("s3:ListBucket",)),
-    Access(Place.NEIGHBOUR_INBOX, ("s3:PutObject",), ("",)),
-    Access(Place.ARTIFACTS, ("s3:GetObject",), ("data/", "runs/")),
-    Access(Place.ARTIFACTS, ("s3:PutObject",), ("runs/",)),
+    Access(Place.NEIGHBOUR_INBOX, ("s3:PutObject",), ("*",)),
+    Access(Place.ARTIFACTS, ("s3:GetObject",), _INPUTS, of=Position.FIRST),
+    Access(Place.ARTIFACTS, ("s3:GetObject",), _TARGETS, of=Position.LAST),
+    Access(Place.ARTIFACTS, ("s3:GetObject",), ("runs/*",)),
+    Access(Place.ARTIFACTS, ("s3:PutObject",), ("runs/*",)),
     Access(Place.ARTIFACTS, ("s3:ListBucket",)),
 )
 STARTER_ACCESS = (
-    Access(Place.ARTIFACTS, ("s3:GetObject", "s3:PutObject"), ("data/", "runs/")),
+    Access(Place.ARTIFACTS, ("s3:GetObject", "s3:PutObject"), ("data/*", "runs/*")),
     Access(Place.ARTIFACTS, ("s3:ListBucket",)),
 )
 """Of whoever starts, watches, stops and reports on runs."""
@@ -60,12 +82,38 @@ def neighbours(stage: int, stages: int) -> list[int]:
     return [other for other in (stage - 1, stage + 1) if 0 <= other < stages]
 
 
+def worker_access(stage: int, stages: int, dataset_sha256: str) -> list[Access]:
+    """The rows of ``WORKER_ACCESS`` that hold for a worker of ``stage``, with the plan's own data."""
+    positions = {position for position, at in ((Position.FIRST, 0), (Position.LAST, stages - 1)) if stage == at}
+    return [
+        replace(access, objects=tuple(pattern.replace(DATASET, dataset_sha256) for pattern in access.objects))
+        for access in WORKER_ACCESS
+        if access.of is None or access.of in positions
+    ]
+
+
+def data_patterns(stage: int, stages: int, dataset_sha256: str) -> list[str]:
+    """Of the shards that a worker of ``stage`` reads."""
+    return [
+        pattern
+        for access in worker_access(stage, stages, dataset_sha256)
+        for pattern in access.objects
+        if access.of is not None and "*" in pattern
+    ]
+
+
 def worker_statements(
-    *, own_inbox: s3.IBucket, neighbour_inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket
+    *,
+    stage: int,
+    stages: int,
+    own_inbox: s3.IBucket,
+    neighbour_inboxes: Iterable[s3.IBucket],
+    artifacts: s3.IBucket,
+    dataset_sha256: str,
 ) -> list[iam.PolicyStatement]:
     """``WORKER_ACCESS`` as policy statements on the buckets of one stage, and the use of the buckets' keys."""
     return _statements(
-        WORKER_ACCESS,
+        worker_access(stage, stages, dataset_sha256),
         {
             Place.OWN_INBOX: [own_inbox],
             Place.NEIGHBOUR_INBOX: list(neighbour_inboxes),
@@ -120,8 +168,8 @@ def _statements(table: Iterable[Access], buckets: Mapping[Place, Sequence[s3.IBu
             resource
             for bucket in buckets[access.place]
             for resource in (
-                [bucket.arn_for_objects(f"{prefix}*") for prefix in access.prefixes]
-                if access.prefixes
+                [bucket.arn_for_objects(pattern) for pattern in access.objects]
+                if access.objects
                 else [bucket.bucket_arn]
             )
         ]
@@ -132,5 +180,5 @@ def _statements(table: Iterable[Access], buckets: Mapping[Place, Sequence[s3.IBu
 
 def key_statements(buckets: Iterable[s3.IBucket]) -> list[iam.PolicyStatement]:
     """The use of the keys that the buckets' objects are encrypted with; nothing for SSE-S3."""
-    keys = sorted({bucket.encryption_key.key_arn for bucket in buckets if bucket.encryption_key})
-    return [iam.PolicyStatement(actions=list(_KEY_ACTIONS), resources=keys)] if keys else []
+    arns = sorted({bucket.encryption_key.key_arn for bucket in buckets if bucket.encryption_key})
+    return [iam.PolicyStatement(actions=list(_KEY_ACTIONS), resources=arns)] if arns else []

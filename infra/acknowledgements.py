@@ -26,7 +26,9 @@ INBOX_OBJECTS = (
     "Names of objects on their way are made up from run, segment, attempt, iteration and micro-batch; the bucket holds "
     "nothing else."
 )
-DATA_OBJECTS = "Names of data shards contain the data's digest, which another plan for this stack changes."
+DATA_OBJECTS = (
+    "The plan's own data, of which a stage reads inputs or targets, is stored in as many shards as its size asks for."
+)
 RUN_OBJECTS = "A run's name is chosen when it is started, after the deployment."
 ABORTS = "A run's name, segment and attempt, of which an abort marker's name is made, are known when a worker dies."
 EXECUTIONS = "Names of executions and of a Distributed Map's child executions are given when they start."
@@ -45,6 +47,11 @@ NO_TRACING = (
 TRACING = (
     "X-Ray was asked for, and its actions have no resource types, so AWS requires leave on all resources "
     "(docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html, read 2026-11-22)."
+)
+INTERFACES = (
+    "Lambda makes and removes the network interfaces of a function in a VPC by the function's role, and AWS requires "
+    "leave on all resources; another policy denies it to the code that runs in the function "
+    "(docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html, read 2026-11-24)."
 )
 NOT_RENDERED = (
     "CDK makes this policy for a Distributed Map, but it is attached to no role and not in the template: "
@@ -66,15 +73,22 @@ def acknowledge_artifacts(artifacts: s3.Bucket) -> None:
 
 
 def acknowledge_stage_role(
-    role: IConstruct, *, inboxes: Iterable[s3.IBucket], artifacts: s3.IBucket, tracing: bool
+    role: IConstruct,
+    *,
+    inboxes: Iterable[s3.IBucket],
+    artifacts: s3.IBucket,
+    data: Iterable[str],
+    tracing: bool,
+    in_vpc: bool,
 ) -> None:
-    """``inboxes``: those that the role's stage reads or writes."""
+    """``inboxes``: those that the role's stage reads or writes; ``data``: patterns of the shards that it reads."""
     for inbox in inboxes:
         acknowledge(role, _on(role, inbox.arn_for_objects("*")), INBOX_OBJECTS)
-    acknowledge(role, _on(role, artifacts.arn_for_objects("data/*")), DATA_OBJECTS)
+    for pattern in data:
+        acknowledge(role, _on(role, artifacts.arn_for_objects(pattern)), DATA_OBJECTS)
     acknowledge(role, _on(role, artifacts.arn_for_objects("runs/*")), RUN_OBJECTS)
-    if tracing:
-        acknowledge(role, _on(role, "*"), TRACING)
+    if everywhere := [reason for reason, wanted in ((TRACING, tracing), (INTERFACES, in_vpc)) if wanted]:
+        acknowledge(role, _on(role, "*"), " ".join(everywhere))
 
 
 def acknowledge_zip_function(function: IConstruct) -> None:

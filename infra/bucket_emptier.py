@@ -36,12 +36,15 @@ def fit_bucket_emptier(
     log_retention: logs.RetentionDays,
     permissions_boundary: iam.IManagedPolicy | None,
 ) -> None:
-    """To be called when the stack of ``scope`` has a bucket to be emptied; a stack keeps what is given first."""
+    """To be called when buckets are made, of which the stack of ``scope`` may have none that is to be emptied.
+
+    A stack keeps what is given first.
+    """
     stack = Stack.of(scope)
-    if stack.node.try_find_child(_LOGS) is not None:
+    provider = stack.node.try_find_child(PROVIDER)
+    if provider is None or stack.node.try_find_child(_LOGS) is not None:
         return
     log_group = FunctionLogGroup(stack, _LOGS, retention=log_retention)
-    provider = stack.node.find_child(PROVIDER)
     role, handler = provider.node.find_child("Role"), provider.node.find_child("Handler")
     assert isinstance(role, CfnResource) and isinstance(handler, CfnResource)
 

@@ -11,6 +11,7 @@ from constructs import Construct
 from infra.access import tracing_statement
 from infra.acknowledgements import acknowledge_zip_function
 from infra.log_group import FunctionLogGroup
+from infra.network import Network, interface_statement
 from infra.packaging import StageCode
 from runtime.manifest import Architecture, Stage
 
@@ -35,6 +36,7 @@ class StageFunction(Construct):
         timeout_s: seconds until Lambda ends a worker.
         access: what a worker may do besides writing its log.
         tracing: invocations are traced by X-Ray.
+        network: where workers run; outside any VPC if None.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class StageFunction(Construct):
         environment: Mapping[str, str],
         access: Sequence[iam.PolicyStatement],
         tracing: bool = False,
+        network: Network | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = FunctionLogGroup(self, "Logs", retention=log_retention)
@@ -62,7 +65,12 @@ class StageFunction(Construct):
             description=f"Workers of stage {index}",
             inline_policies={
                 "Worker": iam.PolicyDocument(
-                    statements=[self.log_group.write_statement, *access, *([tracing_statement()] if tracing else [])]
+                    statements=[
+                        self.log_group.write_statement,
+                        *access,
+                        *([tracing_statement()] if tracing else []),
+                        *([interface_statement()] if network else []),
+                    ]
                 ),
             },
         )
@@ -87,6 +95,9 @@ class StageFunction(Construct):
             role=self.role,
             log_group=self.log_group,
             environment=dict(environment),
+            vpc=network and network.vpc,
+            vpc_subnets=network and network.subnets,
+            security_groups=list(network.security_groups) if network else None,
         )
         if tracing:
             # Not by CDK's own property, which adds a policy of its own per stage.

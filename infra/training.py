@@ -1,9 +1,10 @@
 """One training plan as a construct: wiring and grants only; each component is a construct of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aws_cdk import ArnFormat, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -12,17 +13,19 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra import acknowledgements
-from infra.access import neighbours, starter_statements, worker_statements
+from infra.access import data_patterns, neighbours, starter_statements, worker_statements
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
 from infra.monitoring import Monitoring, no_progress_s
+from infra.network import network, refuse_interfaces_to_code
 from infra.packaging import Packaging, PrebuiltImage, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
 from infra.workflow import Workflow
+from runtime.errors import UserInputError
 from runtime.log import LogLevel
-from runtime.manifest import Manifest, OnDestroy
+from runtime.manifest import Architecture, Manifest, OnDestroy
 
 JOB_TAG = "funcpipe:job"
 
@@ -37,12 +40,19 @@ class FuncPipeTraining(Construct):
         artifact_bucket: a bucket to use instead of one of its own. It stays whatever the stack's end, and
             ``encryption_key`` is not applied to it; its own key, if CDK knows it, is granted to the workers. Trainings
             that share a bucket share one list of run ids.
+        inbox_buckets: one per stage to use instead of the construct's own, each of it alone. Their emptying, encryption
+            and life cycle are their owner's; a key that CDK knows is granted to the workers.
         encryption_key: encrypts the buckets' objects with this key (SSE-KMS) instead of S3's own (SSE-S3). The key's
             policy must leave access to the account's IAM, as CDK's default does.
         permissions_boundary: set on every role.
         log_retention: of the functions' log groups, which are deleted with the stack in any case.
         removal_policy: of the construct's own artifact bucket, DESTROY or RETAIN; by default what the manifest's
             ``on_destroy`` says.
+        vpc: workers run in it; infra/network.py says what it must offer.
+        vpc_subnets: of it; by default all its private ones.
+        security_groups: of the workers; by default one that lets HTTPS out and nothing in.
+        architecture: what the workers must run on. It is the plan's, whose times and prices depend on it: a plan for
+            another is refused.
         log_level: of the workers' own log lines; DEBUG has one per iteration.
         monitoring: a dashboard, alarms and the workers' own metrics; infra/monitoring.py says what they cost.
         budget_usd: of a run, whose use by 80 % is an alarm; it stops nothing.
@@ -58,7 +68,8 @@ class FuncPipeTraining(Construct):
         workflow: its ``state_machine`` runs the training; input of an execution: {"run": RUN}.
 
     Raises:
-        UserInputError: the source is not the one planned for, or the plan breaks a limit of a service.
+        UserInputError: the source is not the one planned for, the plan breaks a limit of a service, or properties do
+            not fit it.
         FuncpipeError: the requirements could not be installed (zip only).
     """
 
@@ -71,7 +82,12 @@ class FuncPipeTraining(Construct):
         source: Path,
         packaging: Packaging | PrebuiltImage = Packaging.IMAGE,
         artifact_bucket: s3.IBucket | None = None,
+        inbox_buckets: Sequence[s3.IBucket] | None = None,
         encryption_key: kms.IKey | None = None,
+        vpc: ec2.IVpc | None = None,
+        vpc_subnets: ec2.SubnetSelection | None = None,
+        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
+        architecture: Architecture | None = None,
         permissions_boundary: iam.IManagedPolicy | None = None,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         removal_policy: RemovalPolicy | None = None,
@@ -83,6 +99,7 @@ class FuncPipeTraining(Construct):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
+        _check_properties(manifest, architecture, inbox_buckets, vpc, vpc_subnets, security_groups)
         all_tags = {JOB_TAG: manifest.name, **(tags or {})}
         for key, value in all_tags.items():
             Tags.of(self).add(key, value)
@@ -106,10 +123,16 @@ class FuncPipeTraining(Construct):
         self.artifacts: s3.IBucket = artifact_bucket or own_artifacts
         self.artifacts_stay = artifact_bucket is not None or not delete_artifacts
         stages = range(len(manifest.stages))
-        self.inboxes = [SyncBucket(self, f"Inbox{index}", encryption_key=encryption_key) for index in stages]
+        own_inboxes = (
+            []
+            if inbox_buckets is not None
+            else [SyncBucket(self, f"Inbox{index}", encryption_key=encryption_key) for index in stages]
+        )
+        self.inboxes: list[s3.IBucket] = [*(inbox_buckets or own_inboxes)]
         fit_bucket_emptier(self, tags=all_tags, log_retention=log_retention, permissions_boundary=permissions_boundary)
-        for bucket in [*self.inboxes, *([own_artifacts] if own_artifacts else [])]:
+        for bucket in [*own_inboxes, *([own_artifacts] if own_artifacts else [])]:
             narrow_bucket_policy(bucket)
+        place = network(self, vpc, vpc_subnets, security_groups) if vpc is not None else None
 
         self.stage_functions: list[StageFunction] = []
         for index, stage in enumerate(manifest.stages):
@@ -134,21 +157,33 @@ class FuncPipeTraining(Construct):
                     ),
                 },
                 access=worker_statements(
+                    stage=index,
+                    stages=len(stages),
+                    dataset_sha256=manifest.dataset.sha256,
                     own_inbox=self.inboxes[index],
                     neighbour_inboxes=[self.inboxes[other] for other in near[1:]],
                     artifacts=self.artifacts,
                 ),
                 tracing=tracing,
+                network=place,
             )
             acknowledgements.acknowledge_stage_role(
                 stage_function.role,
                 inboxes=[self.inboxes[other] for other in near],
                 artifacts=self.artifacts,
+                data=data_patterns(index, len(stages), manifest.dataset.sha256),
                 tracing=tracing,
+                in_vpc=place is not None,
             )
             # Deleted before the buckets are emptied, so that no worker can refill them.
             stage_function.function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in near))
             self.stage_functions.append(stage_function)
+        if place is not None:
+            refuse_interfaces_to_code(
+                self,
+                [stage.role for stage in self.stage_functions],
+                [stage.function.function_arn for stage in self.stage_functions],
+            )
 
         self.workflow = Workflow(
             self,
@@ -204,3 +239,27 @@ class FuncPipeTraining(Construct):
         for grant in grants[1:]:
             combined = combined.combine(grant)
         return combined
+
+
+def _check_properties(
+    manifest: Manifest,
+    architecture: Architecture | None,
+    inbox_buckets: Sequence[s3.IBucket] | None,
+    vpc: ec2.IVpc | None,
+    vpc_subnets: ec2.SubnetSelection | None,
+    security_groups: Sequence[ec2.ISecurityGroup] | None,
+) -> None:
+    if architecture is not None and architecture is not manifest.architecture:
+        raise UserInputError(
+            f"the plan is for {manifest.architecture.value}, not for {architecture.value}. Plan again with "
+            f'package.architecture = "{architecture.value}" in the job.'
+        )
+    if inbox_buckets is not None:
+        different = {bucket.node.path for bucket in inbox_buckets}
+        if not len(inbox_buckets) == len(different) == len(manifest.stages):
+            raise UserInputError(
+                f"each stage needs an inbox of its own (stages: {len(manifest.stages)}, inbox_buckets: "
+                f"{len(inbox_buckets)}, different ones: {len(different)})."
+            )
+    if vpc is None and (vpc_subnets is not None or security_groups is not None):
+        raise UserInputError("vpc_subnets and security_groups are those of workers in a VPC: give vpc, too.")

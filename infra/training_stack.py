@@ -5,9 +5,9 @@ from pathlib import Path
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
+from infra.context import Options
 from infra.packaging import Packaging, PrebuiltImage
 from infra.training import JOB_TAG, FuncPipeTraining
-from runtime.log import LogLevel
 from runtime.manifest import Manifest
 
 DELETE_ARTIFACTS = (
@@ -15,6 +15,7 @@ DELETE_ARTIFACTS = (
     'bucket.object_versions.delete(); bucket.delete()"'
 )
 """Of a bucket's name. (`aws s3 rb --force` leaves the versions, and so the bucket.)"""
+_DEFAULTS = Options()
 
 
 class TrainingStack(Stack):
@@ -35,7 +36,7 @@ class TrainingStack(Stack):
         manifest: Manifest,
         source: Path,
         packaging: Packaging | PrebuiltImage = Packaging.IMAGE,
-        log_level: LogLevel = LogLevel.INFO,
+        options: Options = _DEFAULTS,
     ) -> None:
         super().__init__(
             scope,
@@ -44,7 +45,7 @@ class TrainingStack(Stack):
             tags={JOB_TAG: manifest.name},
         )
         self.training = FuncPipeTraining(
-            self, "Training", manifest=manifest, source=source, packaging=packaging, log_level=log_level
+            self, "Training", manifest=manifest, source=source, packaging=packaging, **options.properties(self)
         )
         machine = self.training.workflow.state_machine
         CfnOutput(

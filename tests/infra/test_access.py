@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from runtime import keys
-from tests.infra.synthesis import Synthesised, listed, text
+from tests.infra.synthesis import Synthesised, listed, synthesise, text
 
 OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 OTHER_ACTIONS = ("s3:DeleteBucket", "s3:PutBucketPolicy", "s3:PutObjectAcl", "s3:DeleteObjectVersion")
@@ -39,6 +40,70 @@ def test_a_worker_knows_its_own_inbox_and_its_neighbours(stack: Synthesised) -> 
         assert urls == {str(other): f"s3://{inboxes[other]}" for other in near}
 
 
+S3_ACTIONS = {
+    *(
+        f"s3:{operation}"
+        for operation in boto3.client("s3", region_name="us-east-1").meta.service_model.operation_names
+    ),
+    *("s3:ListBucket", "s3:ListBucketVersions", "s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:PutBucketPolicy"),
+    *("s3:BypassGovernanceRetention", "s3:PutObjectVersionAcl", "s3:PutLifecycleConfiguration"),
+}
+"""Every operation's name, and actions that are called otherwise."""
+
+
+@pytest.fixture(scope="module")
+def four_stages(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    return synthesise(tmp_path_factory.mktemp("four"), stages=4, replicas=[1, 2, 1, 2])
+
+
+def test_every_role_bucket_and_action_of_a_job_of_four_stages(four_stages: Synthesised) -> None:
+    """Written out by hand, and compared both ways: nothing is missing, nothing is there besides."""
+    get, put, delete, find = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"
+    data = f"data/{four_stages.manifest.dataset.sha256}"
+    index, inputs, targets = f"{data}/index.json", f"{data}/train-input-00000.x", f"{data}/train-target-00000.x"
+    test, other, run = f"{data}/test-input-00000.x", "data/other/index.json", "runs/r/x"
+    intended = {
+        0: {
+            "inbox0": {("", find), ("k", get), ("k", put), ("k", delete)},
+            "inbox1": {("k", put)},
+            "artifacts": {("", find), (index, get), (inputs, get), (run, get), (run, put)},
+        },
+        1: {
+            "inbox0": {("k", put)},
+            "inbox1": {("", find), ("k", get), ("k", put), ("k", delete)},
+            "inbox2": {("k", put)},
+            "artifacts": {("", find), (run, get), (run, put)},
+        },
+        2: {
+            "inbox1": {("k", put)},
+            "inbox2": {("", find), ("k", get), ("k", put), ("k", delete)},
+            "inbox3": {("k", put)},
+            "artifacts": {("", find), (run, get), (run, put)},
+        },
+        3: {
+            "inbox2": {("k", put)},
+            "inbox3": {("", find), ("k", get), ("k", put), ("k", delete)},
+            "artifacts": {("", find), (index, get), (targets, get), (run, get), (run, put)},
+        },
+    }
+    assert len(S3_ACTIONS) > 100
+    for stage, role, inboxes, artifacts in roles(four_stages):
+        names = {**{f"inbox{other}": inbox for other, inbox in inboxes.items()}, "artifacts": artifacts}
+        for name, bucket in names.items():
+            places = ["", index, inputs, targets, test, other, run, "k"]
+            allowed = {
+                (key, action)
+                for key in places
+                for action in S3_ACTIONS
+                if four_stages.allows(role, action, f"arn({bucket})" + (f"/{key}" if key else ""))
+            }
+            if name != "artifacts":  # a key is a key, whatever it looks like
+                like_k = {key: {action for at, action in allowed if at == key} for key in places if key}
+                assert all(actions == like_k["k"] for actions in like_k.values())
+                allowed = {(key, action) for key, action in allowed if key in ("", "k")}
+            assert allowed == intended[stage].get(name, set()), (stage, name)
+
+
 def test_objects_of_inboxes(stack: Synthesised) -> None:
     for stage, role, inboxes, _ in roles(stack):
         for other, inbox in inboxes.items():
@@ -50,13 +115,18 @@ def test_objects_of_inboxes(stack: Synthesised) -> None:
 
 
 def test_objects_of_the_artifact_bucket(stack: Synthesised) -> None:
-    for _, role, _, artifacts in roles(stack):
+    data, last = stack.manifest.dataset.sha256, len(stack.manifest.stages) - 1
+    for stage, role, _, artifacts in roles(stack):
         for key, expected in [
-            ("data/d/index.json", {"s3:GetObject"}),
+            (keys.data_index(data), {"s3:GetObject"} if stage in (0, last) else set()),
+            (keys.data_shard(data, "train", "input", 3), {"s3:GetObject"} if stage == 0 else set()),
+            (keys.data_shard(data, "train", "target", 3), {"s3:GetObject"} if stage == last else set()),
+            (keys.data_shard(data, "test", "input", 0), set()),
+            (keys.data_shard("e" * 64, "train", "input", 3), set()),
             ("runs/r/segments/00000/000/progress/000-0000.json", {"s3:GetObject", "s3:PutObject"}),
             ("elsewhere", set()),
         ]:
-            assert {a for a in OBJECT_ACTIONS if stack.allows(role, a, f"arn({artifacts})/{key}")} == expected
+            assert {a for a in OBJECT_ACTIONS if stack.allows(role, a, f"arn({artifacts})/{key}")} == expected, key
 
 
 def test_listing_is_allowed_where_a_worker_reads(stack: Synthesised) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from aws_cdk import aws_kms as kms
 
 import runtime.handler
 from launch.staging import stage_run
@@ -18,7 +19,7 @@ from runtime.spec import DataSpec
 from runtime.store import Data, KeyNotFound, Store
 from runtime.store_directory import DirectoryStore
 from tests.gangs import SOURCE
-from tests.infra.synthesis import Synthesised, synthesise
+from tests.infra.synthesis import Synthesised, synthesise_training
 from tests.manifests import make_manifest
 
 REPLICAS = [1, 2, 1, 2]
@@ -29,10 +30,14 @@ class Denied(Exception):
 
 
 class Guarded(Store):
-    """A bucket as one role sees it."""
+    """A bucket as one role sees it. ``key_arn``: of the key that its objects are encrypted with, if there is one."""
 
-    def __init__(self, store: Store, stack: Synthesised, role: str, bucket: str) -> None:
-        self._store, self._stack, self._role, self._bucket = store, stack, role, bucket
+    def __init__(self, store: Store, stack: Synthesised, role: str, bucket: str, key_arn: str | None) -> None:
+        self._store, self._stack, self._role, self._bucket, self._key_arn = store, stack, role, bucket, key_arn
+
+    def _check_key(self, action: str) -> None:
+        if self._key_arn is not None and not self._stack.allows(self._role, action, self._key_arn):
+            raise Denied(f"{self._role}: {action} on {self._key_arn}")
 
     def _check(self, action: str, key: str | None = None) -> None:
         arn = f"arn({self._bucket})" + ("" if key is None else f"/{key}")
@@ -41,15 +46,18 @@ class Guarded(Store):
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         self._check("s3:PutObject", key)
+        self._check_key("kms:GenerateDataKey")
         return self._store.put(key, data, if_absent=if_absent)
 
     def get(self, key: str, *, within_s: float | None = None) -> Data:
         self._check("s3:GetObject", key)
         try:
-            return self._store.get(key, within_s=within_s)
+            found = self._store.get(key, within_s=within_s)
         except KeyNotFound:
             self._check("s3:ListBucket")  # without it S3 answers 403, not 404
             raise
+        self._check_key("kms:Decrypt")
+        return found
 
     def delete(self, key: str) -> None:
         self._check("s3:DeleteObject", key)
@@ -82,9 +90,12 @@ def the_plan() -> Manifest:
 class Account:
     """The stack's buckets as folders, and its functions as threads."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, with_key: bool) -> None:
         self.manifest, self._folder = manifest, folder
-        self.stack = synthesise(folder / "p", stages=len(REPLICAS), replicas=REPLICAS)
+        plan = {"stages": len(REPLICAS), "replicas": REPLICAS, "dataset_sha256": manifest.dataset.sha256}
+        key = {"encryption_key": lambda stack: kms.Key(stack, "Key")} if with_key else {}
+        self.stack = synthesise_training(folder / "p", plan=plan, **key)
+        self._key_arn = next((f"arn({name})" for name in self.stack.resources("AWS::KMS::Key")), None)
         artifacts = self.stack.environment(self.stack.functions[0])["FUNCPIPE_ARTIFACTS_URL"]
         self.artifacts = DirectoryStore(folder / artifacts.removeprefix("s3://"))
 
@@ -102,12 +113,16 @@ class Account:
 
     def open_store(self, url: str) -> Store:
         role, bucket = url.split("@")
-        return Guarded(DirectoryStore(self._folder / bucket), self.stack, role, bucket)
+        return Guarded(DirectoryStore(self._folder / bucket), self.stack, role, bucket, self._key_arn)
 
 
-def test_what_the_policies_allow_is_enough_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("with_key", [False, True])
+def test_what_the_policies_allow_is_enough_to_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_key: bool
+) -> None:
     manifest = the_plan()
-    account = Account(tmp_path, manifest)
+    account = Account(tmp_path, manifest, with_key=with_key)
+    assert with_key == (account._key_arn is not None)
     monkeypatch.setattr(runtime.handler, "open_store", account.open_store)
     stage_run(manifest, SOURCE, "run", account.artifacts)
     for segment in range(manifest.segments):
@@ -128,10 +143,14 @@ def test_what_the_policies_allow_is_enough_to_train(tmp_path: Path, monkeypatch:
 
 def test_the_guard_refuses_what_is_not_allowed(tmp_path: Path) -> None:
     """So that the test above can fail."""
-    account = Account(tmp_path, the_plan())
+    account = Account(tmp_path, the_plan(), with_key=True)
     role = account.stack.functions[0]["Role"]["Fn::GetAtt"][0]
     far = json.loads(account.stack.environment(account.stack.functions[2])["FUNCPIPE_INBOX_URLS"])["2"]
     store = account.open_store(far.replace("s3://", f"{role}@"))
     for request in (lambda: store.put("k", b""), lambda: store.get("k"), lambda: store.delete("k")):
         with pytest.raises(Denied):
             request()
+    own = account.open_store(far.replace("s3://", f"{role}@"))
+    own._key_arn = "arn(AnotherKey)"
+    with pytest.raises(Denied, match="kms"):
+        own._check_key("kms:Decrypt")
