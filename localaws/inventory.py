@@ -40,6 +40,8 @@ def _names(variables: Mapping[str, str]) -> Iterator[tuple[str, Iterator[str]]]:
     yield "state machines", listed("stepfunctions", "list_state_machines", "stateMachines", "name")
     yield "roles", listed("iam", "list_roles", "Roles", "RoleName")
     yield "log groups", listed("logs", "describe_log_groups", "logGroups", "logGroupName")
+    yield "alarms", listed("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName")
+    yield "dashboards", listed("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName")
     # A deleted stack stays on CloudFormation's list for 90 days, with this status.
     yield (
         "stacks",

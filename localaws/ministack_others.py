@@ -1,4 +1,4 @@
-"""Smaller gaps of MiniStack 1.5.33: budgets in CloudFormation, and images that were never pushed to ECR."""
+"""Smaller gaps of MiniStack 1.5.33: budgets in CloudFormation, alarms on expressions, images never pushed to ECR."""
 
 import json
 from typing import Any
@@ -20,7 +20,20 @@ def install() -> None:
         "update": _update_budget,
         "delete": _delete_budget,
     }
+    provisioners._cw_metric_alarm_record = _alarm_record(provisioners._cw_metric_alarm_record)
     ecr._describe_images = _describe_images(ecr._describe_images)
+
+
+def _alarm_record(record: Any) -> Any:
+    """MiniStack computes no expressions: an alarm on one is kept, and never goes off."""
+
+    def keep(name: str, properties: Record) -> Record:
+        if not properties.get("Metrics"):
+            return record(name, properties)
+        rest = {key: value for key, value in properties.items() if key != "Metrics"}
+        return record(name, {**rest, "Namespace": "LocalAws", "MetricName": "ExpressionNotComputed"})
+
+    return keep
 
 
 def _create_budget(logical_id: str, properties: Record, stack: str) -> tuple[str, Record]:

@@ -90,6 +90,7 @@ def test_deploy_change_diff_deploy_run_destroy_twice_and_nothing_is_left(
         assert sorted(touched) == ["AWS::Lambda::Function", "AWS::StepFunctions::StateMachine", "Output"], changes
         project.deploy(second)
         assert project.memories() == [1024, 1536]
+        assert all(project.left.values()), "each kind is there, so that its absence below means something"
 
         run = f"run-{uuid4().hex[:8]}"
         assert main(["start", str(project.manifest), "--local", "--run", run, "--wait", "--json"]) == 0

@@ -1,5 +1,6 @@
 """FuncPipeTraining in other people's stacks: several of them, existing buckets and keys, other settings."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from cfnlint.config import ManualArgs
 
 from infra.packaging import Packaging
 from infra.training import FuncPipeTraining
+from infra.training_stack import TrainingStack
+from runtime.errors import UserInputError
 from runtime.log import LogLevel
-from runtime.manifest import Manifest
+from runtime.manifest import Architecture, Manifest
 from tests.infra.synthesis import Synthesised, listed, synthesise_app, synthesise_training, text, walk
 
 WORKER = "FUNCPIPE_STAGE"
@@ -280,3 +283,89 @@ def test_the_log_level_reaches_the_workers(tmp_path: Path) -> None:
         stack = synthesise_training(tmp_path, plan={"stages": 2}, log_level=level)
         for properties in workers(stack).values():
             assert stack.environment(properties)["FUNCPIPE_LOG_LEVEL"] == level.value
+
+
+def test_existing_inboxes_are_used_and_left_alone(tmp_path: Path) -> None:
+    stack = synthesise_training(
+        tmp_path,
+        plan={"stages": 2, "on_destroy": "retain"},
+        inbox_buckets=lambda scope: [
+            s3.Bucket.from_bucket_name(scope, f"In{index}", f"the-teams-inbox-{index}") for index in (0, 1)
+        ],
+    )
+    assert len(stack.resources("AWS::S3::Bucket")) == 1, "the artifacts"
+    assert not stack.resources("Custom::S3AutoDeleteObjects")
+    assert len(stack.resources("AWS::Lambda::Function")) == 2, "there is nothing to be emptied"
+    for index, function in enumerate(stack.functions):
+        urls = json.loads(stack.environment(function)["FUNCPIPE_INBOX_URLS"])
+        assert urls == {"0": "s3://the-teams-inbox-0", "1": "s3://the-teams-inbox-1"}
+        role = function["Role"]["Fn::GetAtt"][0]
+        statements = stack.statements(role)
+        named = {text(arn).rpartition(":")[2] for statement in statements for arn in listed(statement["Resource"])}
+        assert f"the-teams-inbox-{index}" in named and f"the-teams-inbox-{1 - index}/*" in named
+        assert f"the-teams-inbox-{1 - index}" not in named, "it is not listed by a neighbour"
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "one"], ["one", "two", "three"]])
+def test_inboxes_that_do_not_fit_the_stages_are_refused(tmp_path: Path, names: list[str]) -> None:
+    def given(scope: cdk.Stack) -> list[s3.IBucket]:
+        made = {name: s3.Bucket.from_bucket_name(scope, name, name) for name in set(names)}
+        return [made[name] for name in names]
+
+    with pytest.raises(UserInputError, match=r"an inbox of its own \(stages: 2"):
+        synthesise_training(tmp_path, plan={"stages": 2}, inbox_buckets=given)
+
+
+def test_a_plan_for_another_instruction_set_is_refused(tmp_path: Path) -> None:
+    synthesise_training(tmp_path, plan={"architecture": "arm64"}, architecture=Architecture.ARM64)
+    with pytest.raises(UserInputError, match=r'for x86_64, not for arm64. .*package.architecture = "arm64"'):
+        synthesise_training(tmp_path, plan={"architecture": "x86_64"}, architecture=Architecture.ARM64)
+
+
+def test_two_stacks_of_one_job_share_nothing(tmp_path: Path) -> None:
+    def build(app: cdk.App, manifest: Manifest, source: Path) -> None:
+        for name in ("stack", "other"):
+            TrainingStack(app, name, manifest=manifest, source=source, packaging=Packaging.ZIP)
+
+    one = synthesise_app(tmp_path, build, stages=2)
+    other = json.loads((one.assembly / "other.template.json").read_text())
+    assert other["Resources"].keys() == one.template["Resources"].keys()
+    for template in (one.template, other):
+        assert "Export" not in str(template["Outputs"]) and "Fn::ImportValue" not in json.dumps(template)
+        for resource in template["Resources"].values():
+            properties = resource.get("Properties", {})
+            if resource["Type"] != "AWS::IAM::Policy":
+                assert not [name for name in NAMES if isinstance(properties.get(name), str)]
+
+
+def test_a_workers_environment_is_settings_and_places_and_no_secrets(tmp_path: Path) -> None:
+    stack = synthesise_training(tmp_path, plan={"stages": 2}, monitoring=True, tracing=True)
+    for function in stack.functions:
+        assert set(stack.environment(function)) == {
+            "FUNCPIPE_ARTIFACTS_URL",
+            "FUNCPIPE_INBOX_URLS",
+            "FUNCPIPE_LOG_LEVEL",
+            "FUNCPIPE_METRICS",
+            "FUNCPIPE_SOURCE",
+            "FUNCPIPE_STAGE",
+        }
+
+
+def test_artifacts_are_versioned_for_three_days_and_inboxes_expire_after_one(tmp_path: Path) -> None:
+    stack = synthesise_training(tmp_path, plan={"stages": 1})
+    artifacts = stack.environment(stack.functions[0])["FUNCPIPE_ARTIFACTS_URL"].removeprefix("s3://")
+    for key, properties in stack.resources("AWS::S3::Bucket").items():
+        rules = properties["LifecycleConfiguration"]["Rules"]
+        settings = {name: value for rule in rules for name, value in rule.items() if name not in ("Status", "Id")}
+        assert all(rule["Status"] == "Enabled" and "Prefix" not in rule for rule in rules)
+        assert settings.pop("AbortIncompleteMultipartUpload") == {"DaysAfterInitiation": 1}
+        if key == artifacts:
+            assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+            assert settings == {
+                "ExpiredObjectDeleteMarker": True,
+                "NoncurrentVersionExpiration": {"NoncurrentDays": 3},
+            }, "and what is current never expires"
+        else:
+            assert "VersioningConfiguration" not in properties
+            assert settings == {"ExpirationInDays": 1}
+        assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
