@@ -21,7 +21,7 @@ from planner.pricing import LAMBDA_USD_PER_GB_S, S3_USD_PER_GET, S3_USD_PER_PUT,
 from planner.profile_format import Profile
 from runtime.limits import LAMBDA_MAX_MEMORY_MB
 from runtime.manifest import Architecture
-from runtime.pacing import IN_FLIGHT
+from runtime.pacing import IN_FLIGHT, RANGE_BYTES, range_count
 from runtime.spec import TrainingSpec
 from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
 
@@ -232,7 +232,13 @@ class CostModel:
         exchange = self.exchange(first, end, memory_mb, replicas)
         synchronise = exchange.seconds(algorithm)
         step = sum(layer.step_s for layer in self.profile.layers[first:end]) / min(1.0, self.platform.vcpus(memory_mb))
-        boundaries = (not opens) + (not closes)
+        sent, got = [], []
+        if not opens:
+            got.append(received)
+            sent.append(layers[first - 1].gradient_bytes)
+        if not closes:
+            got.append(layers[end - 1].gradient_bytes)
+            sent.append(layers[end - 1].output_bytes)
         return StageCosts(
             first=first,
             end=end,
@@ -245,8 +251,8 @@ class CostModel:
             backward=backward_lanes,
             synchronise_s=synchronise,
             step_s=step,
-            puts=boundaries * self.micro_batches + exchange.puts(algorithm),
-            gets=boundaries * self.micro_batches + exchange.gets(algorithm),
+            puts=self.micro_batches * sum(map(range_count, sent)) + exchange.puts(algorithm),
+            gets=self.micro_batches * sum(map(range_count, got)) + exchange.gets(algorithm),
             work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
             + replicas * (synchronise + step),
         )
@@ -276,6 +282,8 @@ class CostModel:
         # An object on its way down is there twice (bytes, tensors); one on its way up as bytes, and a gradient also
         # as a tensor that nothing else keeps.
         transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
+        if max(entering, returned) > RANGE_BYTES:
+            transfers += IN_FLIGHT * RANGE_BYTES  # ranges that are being joined
 
         training = micro_batches * kept + widest + transfers
         # Pieces are largest where the link is fastest.

@@ -72,6 +72,21 @@ def encode(bundle: Bundle) -> bytearray:
     return data
 
 
+def layout(data: bytes | bytearray) -> tuple[int, int]:
+    """Where the tensors begin in an encoded bundle, and how long it is in all; ``data`` may be its beginning only.
+
+    Raises:
+        MalformedObject: the header is truncated or not of this format.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header: dict[str, Any] = json.loads(data[8 : 8 + length])
+        ends = (int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__")
+        return 8 + length, 8 + length + max(ends, default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise MalformedObject(f"an object of {len(data)} bytes is not one of ours: {error}") from None
+
+
 def decode(data: bytes | bytearray) -> Bundle:
     """The bundle that was encoded. Its tensors lie in ``data`` where that is a bytearray, which they then own.
 

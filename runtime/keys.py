@@ -7,6 +7,8 @@ Inbox of a stage (one bucket each; only the stage itself reads and deletes there
     RUN/SEGMENT/ATTEMPT/merged/ITERATION/BUCKET/OWNER/PIECE          from a replica of the stage itself
     RUN/SEGMENT/ATTEMPT/whole/ITERATION/BUCKET/SENDER                from a replica of the stage itself
 
+Activations and gradients above pacing.RANGE_BYTES go on in MICROBATCH.1, MICROBATCH.2, ...
+
 Artifact bucket:
     data/DIGEST/index.json, data/DIGEST/{train,test}-{input,target}-SHARD.safetensors
     runs/RUN/manifest.json
@@ -84,6 +86,11 @@ class GangKeys:
 
     def timeline(self, stage: int, replica: int) -> str:
         return f"{self._artifacts}/timeline/{stage:03d}-{replica:04d}.json"
+
+
+def ranges(key: str, count: int) -> list[str]:
+    """The objects that together are the one called ``key``."""
+    return [key, *(f"{key}.{number}" for number in range(1, count))]
 
 
 _ITERATION = re.compile(r"/\d{8}/")

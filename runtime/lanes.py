@@ -6,19 +6,22 @@ exception in one lane cancels the waits of the others and is the one that is rep
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from runtime import keys
 from runtime.arrivals import Arrivals
 from runtime.codec import Bundle
-from runtime.mailbox import Cancelled, Mailbox, Received, Turn
+from runtime.mailbox import Awaited, Cancelled, Mailbox, Parallel, Received, Turn
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Lane
+from runtime.store import Data
 from runtime.timeline import Recorder
 
 T = TypeVar("T")
+A = TypeVar("A", Awaited, Received)
 
 
 class Lanes:
@@ -26,18 +29,28 @@ class Lanes:
 
     def __init__(self, mailbox: Mailbox, recorder: Recorder, own_stage: int) -> None:
         self._mailbox, self._recorder, self._own_stage = mailbox, recorder, own_stage
-        self._uploads = ThreadPoolExecutor(IN_FLIGHT, "upload")
-        self._prefetches = ThreadPoolExecutor(IN_FLIGHT, "download")
+        self._pools: list[ThreadPoolExecutor] = []
+
+        def threads(count: int, name: str) -> ThreadPoolExecutor:
+            self._pools.append(ThreadPoolExecutor(count, name))
+            return self._pools[-1]
+
+        self._uploads = threads(IN_FLIGHT, "upload")
+        self._prefetches = threads(IN_FLIGHT, "download")
         # Prefetches may wait for the next iteration, which cannot begin before the replicas have synchronised: their
         # threads must never be the ones that synchronising needs.
-        self._syncs = ThreadPoolExecutor(IN_FLIGHT, "synchronise")
+        self._syncs = threads(IN_FLIGHT, "synchronise")
         # A gradient that a stage before waits for must not queue behind all pieces of this stage's own sum.
-        self._sync_uploads = ThreadPoolExecutor(IN_FLIGHT, "synchronise-up")
-        self._in_turn = ThreadPoolExecutor(1, "sum")
-        self._cleanups = ThreadPoolExecutor(2, "clean-up")
+        self._sync_uploads = threads(IN_FLIGHT, "synchronise-up")
+        self._in_turn = threads(1, "sum")
+        self._cleanups = threads(2, "clean-up")
+        # Ranges are awaited by threads of the pools above, so they need threads of their own.
+        self._ranges_up = threads(IN_FLIGHT, "upload-range")
+        self._ranges_down = threads(IN_FLIGHT, "download-range")
         self._upload_slots = threading.BoundedSemaphore(2 * IN_FLIGHT)
         self._lock = threading.Lock()
         self._first_error: BaseException | None = None
+        self._closing = False
         self._pending: set[Future[object]] = set()
         self._arrived: threading.Event | None = None
         self._sync_arrived: threading.Event | None = None
@@ -55,7 +68,7 @@ class Lanes:
                 return task()
             except BaseException as error:
                 with self._lock:
-                    if self._first_error is None and not isinstance(error, Cancelled):
+                    if self._first_error is None and not self._closing and not isinstance(error, Cancelled):
                         self._first_error = error
                 self._mailbox.cancel()
                 raise
@@ -77,26 +90,62 @@ class Lanes:
 
         def upload() -> None:
             try:
-                self._upload(iteration, instruction, stage, key, bundle)
+                self._upload(iteration, instruction, stage, key, bundle, self._put_ranges)
             finally:
                 self._upload_slots.release()
 
         self._submit(self._uploads, upload)
 
-    def _upload(self, iteration: int, instruction: str, stage: int, key: str, bundle: Bundle) -> None:
+    def _upload(
+        self,
+        iteration: int,
+        instruction: str,
+        stage: int,
+        key: str,
+        bundle: Bundle,
+        parallel: Parallel | None = None,
+    ) -> None:
         start_s = time.time()
-        size = self._mailbox.send(stage, key, bundle)
+        size = self._mailbox.send(stage, key, bundle, parallel)
         self._recorder.add(Lane.UPLOAD, iteration, instruction, start_s, size)
 
-    def _await(
-        self, iteration: int, instruction: str, key: str, before: threading.Event | None, arrived: threading.Event
-    ) -> Received:
-        start_s = time.time()
+    def _put_ranges(self, puts: list[Callable[[], object]]) -> None:
+        for _ in self._ranges_up.map(lambda put: put(), puts):
+            pass
+
+    def _get_ranges(self, names: list[str]) -> Iterator[Data]:
+        """Further ranges of an object, in order; IN_FLIGHT at a time are under way or wait to be taken."""
+        under_way: deque[Future[Data]] = deque()
+        for name in names:
+            if len(under_way) == IN_FLIGHT:
+                yield under_way.popleft().result()
+            under_way.append(self._ranges_down.submit(self._get_range, name))
+        while under_way:
+            yield under_way.popleft().result()
+
+    def _get_range(self, key: str) -> Data:
+        return self._learnt(key, None, lambda turn: self._mailbox.wait_own(key, turn)).data
+
+    def _learnt(self, key: str, before: threading.Event | None, wait: Callable[[Turn], A]) -> A:
+        """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
         name = keys.of_every_iteration(key)
         look = self._arrivals.look(name)
-        received = self._mailbox.receive(key, Turn(before, look))
+        awaited = wait(Turn(before, look))
+        self._arrivals.learn(name, look, awaited.looks, awaited.due_s)
+        return awaited
+
+    def _await(
+        self,
+        iteration: int,
+        instruction: str,
+        key: str,
+        before: threading.Event | None,
+        arrived: threading.Event,
+        rest: Callable[[list[str]], Iterable[Data]] | None,
+    ) -> Received:
+        start_s = time.time()
+        received = self._learnt(key, before, lambda turn: self._mailbox.receive(key, turn, rest))
         arrived.set()
-        self._arrivals.learn(name, look, received.looks, received.due_s)
         self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
         return received
 
@@ -104,7 +153,10 @@ class Lanes:
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
         before, arrived = self._arrived, threading.Event()
         self._arrived = arrived
-        return self._submit(self._prefetches, lambda: self._await(iteration, instruction, key, before, arrived))
+        return self._submit(
+            self._prefetches,
+            lambda: self._await(iteration, instruction, key, before, arrived, self._get_ranges),
+        )
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle], *, here: bool) -> "Future[Received]":
         """Runs ``task``, which reads samples, on the download lane; or ``here`` and now, where that is quickly done."""
@@ -133,15 +185,15 @@ class Lanes:
         """Awaits a part of the stage's gradients."""
         before, arrived = self._sync_arrived, threading.Event()
         self._sync_arrived = arrived
-        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, arrived))
+        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, arrived, None))
 
     def in_turn(self, task: Callable[[], int]) -> "Future[int]":
         """Runs what waits for parts of the stage's gradients, one task after the other."""
         return self._submit(self._in_turn, task)
 
-    def discard(self, key: str) -> None:
+    def discard(self, key: str, ranges: int = 1) -> None:
         """Deletes a consumed object in the background."""
-        self._submit(self._cleanups, lambda: self._mailbox.discard(key))
+        self._submit(self._cleanups, lambda: self._mailbox.discard(key, ranges))
 
     def background(self, task: Callable[[], object]) -> "Future[object]":
         """Runs a small task beside the lanes."""
@@ -160,7 +212,9 @@ class Lanes:
             raise self.first_error
 
     def close(self) -> None:
-        """Ends all threads; waits that are under way are cancelled."""
+        """Ends all threads; waits that are under way are cancelled, and what they say of that is no error."""
+        with self._lock:
+            self._closing = True
         self._mailbox.cancel()
-        for pool in (self._prefetches, self._syncs, self._uploads, self._cleanups, self._sync_uploads, self._in_turn):
+        for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 from runtime import keys
 from runtime.arrivals import UNKNOWN, Look
-from runtime.codec import Bundle, decode, encode
+from runtime.codec import Bundle, MalformedObject, decode, encode, layout
 from runtime.errors import FuncpipeError
-from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
+from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, range_count
 from runtime.records import Abort
 from runtime.store import Data, KeyNotFound, Store
 
@@ -66,6 +68,25 @@ class Received:
     waited_s: float = 0.0
     due_s: float = 0.0
     looks: int = 0
+    ranges: int = 1
+
+
+Parallel = Callable[[list[Callable[[], object]]], object]
+"""Calls all of them, several at a time, and returns when all are done."""
+
+
+def _joined(first: Data, size: int, rest: Iterable[Data]) -> bytearray:
+    """Ranges in memory of their own; each is let go as soon as it is there."""
+    whole = bytearray(size)
+    whole[: len(first)] = first
+    at = len(first)
+    del first
+    for part in rest:
+        whole[at : at + len(part)] = part
+        at += len(part)
+    if at != size:
+        raise MalformedObject(f"an object of {size} bytes has come as {at}")
+    return whole
 
 
 class Mailbox:
@@ -101,24 +122,53 @@ class Mailbox:
         self._abort_lock = threading.Lock()
         self._next_abort_poll = clock() + ABORT_POLL_S
 
-    def send(self, stage: int, key: str, bundle: Bundle) -> int:
-        """Puts an object into a stage's inbox; returns its size in bytes."""
-        body = encode(bundle)
-        self._inboxes[stage].put(key, body)
+    def send(self, stage: int, key: str, bundle: Bundle, parallel: Parallel | None = None) -> int:
+        """Puts an object into a stage's inbox; returns its size in bytes.
+
+        With ``parallel``, which makes several requests at once, a large one is put as several (``keys.ranges``).
+        """
+        body, inbox = encode(bundle), self._inboxes[stage]
+        if parallel is None or len(body) <= RANGE_BYTES:
+            inbox.put(key, body)
+            return len(body)
+        begin, end = layout(body)
+        cuts = [0, *range(begin + RANGE_BYTES, end, RANGE_BYTES), end]
+        parallel(
+            [
+                partial(inbox.put, name, memoryview(body)[first:last])
+                for name, (first, last) in zip(keys.ranges(key, len(cuts) - 1), pairwise(cuts), strict=True)
+            ]
+        )
         return len(body)
 
-    def receive(self, key: str, turn: Turn | None = None) -> Received:
+    def receive(
+        self, key: str, turn: Turn | None = None, rest: Callable[[list[str]], Iterable[Data]] | None = None
+    ) -> Received:
         """Awaits an object in the worker's own inbox and leaves it there; ``turn`` as in ``wait``.
+
+        ``rest`` awaits the further ranges of one that was sent as several, and gives them in order.
 
         Raises:
             GangAborted, Stalled, Cancelled: it will not come.
+            MalformedObject: it is damaged.
         """
-        awaited = self.wait(self._own, key, turn)
-        return Received(decode(awaited.data), len(awaited.data), awaited.waited_s, awaited.due_s, awaited.looks)
+        awaited = self.wait_own(key, turn)
+        data, count = awaited.data, 1
+        if rest is not None and len(data) > RANGE_BYTES:
+            begin, end = layout(data)
+            count = range_count(end - begin)
+            if count > 1:
+                data = _joined(data, end, rest(keys.ranges(key, count)[1:]))
+        return Received(decode(data), len(data), awaited.waited_s, awaited.due_s, awaited.looks, count)
 
-    def discard(self, key: str) -> None:
-        """Deletes a consumed object of the worker's own inbox."""
-        self._own.delete(key)
+    def discard(self, key: str, ranges: int = 1) -> None:
+        """Deletes a consumed object of the worker's own inbox, of as many ranges as it was received in."""
+        for name in keys.ranges(key, ranges):
+            self._own.delete(name)
+
+    def wait_own(self, key: str, turn: Turn | None = None) -> Awaited:
+        """``wait`` for bytes in the worker's own inbox."""
+        return self.wait(self._own, key, turn)
 
     def wait(self, store: Store, key: str, turn: Turn | None = None) -> Awaited:
         """The object, as soon as it is there. Raises as ``receive``.

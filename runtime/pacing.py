@@ -3,6 +3,11 @@
 IN_FLIGHT = 4
 """Objects on their way per direction, so that latency hides; bounded, so that memory is."""
 
+RANGE_BYTES = 16 << 20
+"""Activations and gradients above this are sent in ranges of so many bytes, each an object of its own: they pass over
+several connections, and go down while later ones go up. At 75 MiB/s a PUT of a range costs half of what a worker of
+1,769 MB costs meanwhile; smaller ranges would hide little more."""
+
 FIRST_PAUSE_S = 0.002
 """Between the first two GETs of a key that is not there yet, where nothing is known of when it comes."""
 LONGEST_PAUSE_S = 0.1
@@ -25,3 +30,8 @@ LOOKS_IN_VAIN = 0.6
 """GETs that find nothing, per object that had to be awaited, in the steady state: what the rule above gives on average
 over waits that vary little and much (tests/runtime/test_arrivals.py). Of objects that are there already there are none.
 """
+
+
+def range_count(payload_bytes: int) -> int:
+    """Objects that a bundle of so many tensor bytes is sent as."""
+    return max(1, -(-payload_bytes // RANGE_BYTES))

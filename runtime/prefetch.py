@@ -59,7 +59,7 @@ class Prefetch:
         assert (requested_iteration, instruction) == (iteration, expected), "lanes execute in schedule order"
         received = future.result()
         if instruction.op is not Op.LOAD:
-            self._lanes.discard(self._key(iteration, instruction))
+            self._lanes.discard(self._key(iteration, instruction), received.ranges)
         return received.bundle
 
     def _request(self, iteration: int, instruction: Instruction, batch: MicroBatch) -> "Future[Received]":

@@ -1,0 +1,170 @@
+"""Two workers' lanes around one store: ranges of large objects, copies of payloads, what is left behind."""
+
+import threading
+import tracemalloc
+
+import pytest
+import torch
+
+import runtime.mailbox
+import runtime.pacing
+from runtime.codec import encode
+from runtime.keys import GangKeys
+from runtime.lanes import Lanes
+from runtime.mailbox import Mailbox
+from runtime.pacing import IN_FLIGHT, range_count
+from runtime.store import Store
+from runtime.store_directory import DirectoryStore
+from runtime.store_memory import MemoryStore
+from runtime.store_wrappers import CountingStore, TrafficCounter
+from runtime.timeline import Recorder
+
+GANG = GangKeys("run", 0, 0)
+KEY = GANG.activation(3, 1)
+MIB = 1 << 20
+
+
+def open_lanes(stage: int, store: Store) -> Lanes:
+    mailbox = Mailbox(
+        stage=stage,
+        inboxes={0: store, 1: store},
+        artifacts=MemoryStore(),
+        gang=GANG,
+        stall_timeout_s=60,
+        deadline=float("inf"),
+    )
+    return Lanes(mailbox, Recorder(stage, 0), stage)
+
+
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (runtime.mailbox, runtime.pacing):
+        monkeypatch.setattr(module, "RANGE_BYTES", 1000)
+
+
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize("elements", [0, 1, 249, 250, 251, 500, 501, 2600])
+def test_what_is_sent_in_ranges_arrives_whole_in_as_many_requests_as_planned(elements: int) -> None:
+    counter, store = TrafficCounter(), MemoryStore()
+    sender, receiver = open_lanes(0, CountingStore(store, counter)), open_lanes(1, CountingStore(store, counter))
+    tensor = torch.arange(elements, dtype=torch.float32)
+    try:
+        sender.send(3, "SF1", 1, KEY, {"a": "text", "t": tensor})
+        sender.drain()
+        assert counter.traffic.puts == range_count(4 * elements) == max(1, -(-elements // 250))
+        assert len(list(store.list(""))) == counter.traffic.puts
+        received = receiver.receive(3, "RF1", KEY).result()
+        assert received.bundle["a"] == "text" and torch.equal(received.bundle["t"], tensor)
+        assert counter.traffic.gets == counter.traffic.puts == received.ranges
+        assert counter.traffic.bytes_down == counter.traffic.bytes_up == received.bytes
+        receiver.discard(KEY, received.ranges)
+        receiver.drain()
+        assert list(store.list("")) == []
+    finally:
+        sender.close()
+        receiver.close()
+
+
+class Meeting(MemoryStore):
+    """Requests wait until ``IN_FLIGHT`` of a kind are under way: passes only for who makes so many at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts, self.gets = threading.Barrier(IN_FLIGHT), threading.Barrier(IN_FLIGHT)
+
+    def put(self, key, body, *, if_absent=False):
+        self.puts.wait(30)
+        return super().put(key, body, if_absent=if_absent)
+
+    def get(self, key, *, within_s=None):
+        if key != KEY:
+            self.gets.wait(30)
+        return super().get(key, within_s=within_s)
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_ranges_of_one_object_are_under_way_at_once() -> None:
+    store = Meeting()
+    sender, receiver = open_lanes(0, store), open_lanes(1, store)
+    tensor = torch.arange(250 * 2 * IN_FLIGHT, dtype=torch.float32)
+    try:
+        sender.send(3, "SF1", 1, KEY, {"t": tensor})
+        sender.drain()
+        for number in range(1, IN_FLIGHT + 1):  # one range more, so that the others come in whole groups
+            MemoryStore.put(store, f"{KEY}.{2 * IN_FLIGHT - 1 + number}", b"")
+        first, rest = store, [f"{KEY}.{number}" for number in range(1, 2 * IN_FLIGHT + 1)]
+        parts = list(receiver._get_ranges(rest))
+        whole = b"".join([bytes(MemoryStore.get(first, KEY)), *parts])
+        assert whole == bytes(encode({"t": tensor}))
+    finally:
+        sender.close()
+        receiver.close()
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_what_comes_incomplete_is_refused() -> None:
+    store = MemoryStore()
+    sender, receiver = open_lanes(0, store), open_lanes(1, store)
+    try:
+        sender.send(3, "SF1", 1, KEY, {"t": torch.zeros(600)})
+        sender.drain()
+        store.put(f"{KEY}.2", b"short")
+        with pytest.raises(runtime.mailbox.MalformedObject, match="has come as"):
+            receiver.receive(3, "RF1", KEY).result()
+    finally:
+        sender.close()
+        receiver.close()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_payload_is_copied_once(tmp_path, way: str) -> None:
+    """As bytes on its way up, into memory of its own on its way down; the tensors are views of that."""
+    size = 8 * MIB
+    store = DirectoryStore(tmp_path)
+    sender, receiver = open_lanes(0, store), open_lanes(1, store)
+    tensor = torch.ones(size // 4)
+    try:
+        if way == "down":
+            sender.send(3, "SF1", 1, KEY, {"t": tensor})
+            sender.drain()
+        tracemalloc.start()
+        try:
+            if way == "up":
+                sender.send(3, "SF1", 1, KEY, {"t": tensor})
+                sender.drain()
+            else:
+                received = receiver.receive(3, "RF1", KEY).result()
+                assert received.bundle["t"].sum() == size // 4
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert size <= peak < 1.1 * size
+    finally:
+        sender.close()
+        receiver.close()
+
+
+def test_memory_does_not_grow_and_no_thread_stays() -> None:
+    """100 objects of 1 MiB; what Python holds after 20 and after 100 differs by less than one: by timeline events."""
+    before_threads = threading.active_count()
+    store = MemoryStore()
+    sender, receiver = open_lanes(0, store), open_lanes(1, store)
+    held = []
+    tracemalloc.start()
+    try:
+        for iteration in range(100):
+            key = GANG.activation(iteration, 0)
+            sender.send(iteration, "SF0", 1, key, {"t": torch.zeros(MIB // 4)})
+            receiver.receive(iteration, "RF0", key).result()
+            receiver.discard(key)
+            sender.drain()
+            receiver.drain()
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        sender.close()
+        receiver.close()
+    assert list(store.list("")) == []
+    assert held[-1] - held[19] < MIB / 4
+    assert max(held[20:]) - min(held[20:]) < MIB / 4
+    assert threading.active_count() == before_threads
