@@ -13,7 +13,17 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from runtime.pacing import FIRST_PAUSE_S, FORGETTING, LOOK_SHARE, REMEMBERED, SOONER, SOONER_DOUBLINGS
+from runtime.pacing import (
+    FIRST_LOOKS,
+    FIRST_PAUSE_S,
+    FORGETTING,
+    LONGEST_PAUSE_S,
+    LOOK_SHARE,
+    REMEMBERED,
+    SLOWED,
+    SOONER,
+    SOONER_DOUBLINGS,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,15 @@ UNKNOWN = Look()
 
 @dataclass
 class _Past:
-    """What is known of one object: its last waits, and how many of them ended at the first look, without a break."""
+    """What is known of one object.
 
+    Args:
+        first_s: the wait of the first iteration.
+        waits: the last ones, without that.
+        streak: how many of them ended at the first look, without a break.
+    """
+
+    first_s: float
     waits: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     streak: int = 0
 
@@ -53,10 +70,16 @@ class _Past:
 
 
 class Arrivals:
-    """What a worker knows of the objects it awaits in every iteration. Several threads may use it."""
+    """What a worker knows of the objects it awaits in every iteration. Several threads may use it.
 
-    def __init__(self) -> None:
+    Args:
+        iteration_s: as planned; it says how often to look in the first iteration. 0 where there is no plan.
+    """
+
+    def __init__(self, iteration_s: float = 0.0) -> None:
         self._lock = threading.Lock()
+        unknown_s = min(max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), LONGEST_PAUSE_S)
+        self._unknown = Look(0.0, unknown_s)
         self._pasts: dict[str, _Past] = {}
 
     def look(self, name: str) -> Look:
@@ -65,7 +88,8 @@ class Arrivals:
             past = self._pasts.get(name)
             waits = sorted(past.waits) if past else []
         if not waits:
-            return UNKNOWN
+            hint_s = SLOWED * past.first_s if past else 0.0
+            return Look(hint_s, hint_s / 2) if hint_s > FIRST_PAUSE_S else self._unknown
         last = len(waits) - 1
         usual, early = waits[round(LOOK_SHARE * last)], waits[round((1 - LOOK_SHARE) * last)]
         return Look(usual, max(FIRST_PAUSE_S, usual - early, SOONER * usual))
@@ -73,10 +97,10 @@ class Arrivals:
     def learn(self, name: str, look: Look, looks: int, waited_s: float) -> None:
         """``name`` came ``waited_s`` after its turn, as far as the ``looks`` at it tell, which were made as said.
 
-        Its first wait is no measure: in a worker's first iteration much is done for the first time.
+        Its first wait is no measure but a hint: in a worker's first iteration much is done for the first time.
         """
         with self._lock:
             if name in self._pasts:
                 self._pasts[name].add(look, looks, waited_s)
             else:
-                self._pasts[name] = _Past()
+                self._pasts[name] = _Past(max(0.0, waited_s))

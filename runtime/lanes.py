@@ -25,9 +25,9 @@ A = TypeVar("A", Awaited, Received)
 
 
 class Lanes:
-    """The upload and download threads of one worker."""
+    """The upload and download threads of one worker; ``iteration_s`` is as planned, 0 where there is no plan."""
 
-    def __init__(self, mailbox: Mailbox, recorder: Recorder, own_stage: int) -> None:
+    def __init__(self, mailbox: Mailbox, recorder: Recorder, own_stage: int, iteration_s: float = 0.0) -> None:
         self._mailbox, self._recorder, self._own_stage = mailbox, recorder, own_stage
         self._pools: list[ThreadPoolExecutor] = []
 
@@ -54,7 +54,7 @@ class Lanes:
         self._pending: set[Future[object]] = set()
         self._arrived: threading.Event | None = None
         self._sync_arrived: threading.Event | None = None
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(iteration_s)
 
     @property
     def first_error(self) -> BaseException | None:

@@ -15,6 +15,12 @@ PAUSE_GROWTH = 2.0
 LATEST = 0.05
 """Where a wait is so long that this share of it is more than the longest pause, a pause may last that share."""
 
+FIRST_LOOKS = 64
+"""In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
+SLOWED = 0.25
+"""In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
+allocated and libraries are loaded in it."""
+
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
 LOOK_SHARE = 5 / 7

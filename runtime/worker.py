@@ -74,7 +74,7 @@ class Worker:
             deadline=time.monotonic() + (1 - LAST_WORDS_SHARE) * invocation.remaining_s(),
         )
         self._recorder = Recorder(event.stage, event.replica)
-        self.lanes = Lanes(self._mailbox, self._recorder, event.stage)
+        self.lanes = Lanes(self._mailbox, self._recorder, event.stage, manifest.predicted.iteration_s)
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []
         self._progress: Future[object] | None = None
