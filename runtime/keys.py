@@ -12,21 +12,25 @@ Activations and gradients above pacing.RANGE_BYTES go on in MICROBATCH.1, MICROB
 Artifact bucket:
     data/DIGEST/index.json, data/DIGEST/{train,test}-{input,target}-SHARD.safetensors
     runs/RUN/manifest.json
-    runs/RUN/initial/layer-LAYER.safetensors
-    runs/RUN/commits/NUMBER.json                              one per segment, whichever attempt succeeded
-    runs/RUN/segments/SEGMENT/ATTEMPT/checkpoint/layer-LAYER.safetensors
+    runs/RUN/outcomes/SEGMENT-ATTEMPT.json                    committed or aborted, whoever comes first; the workflow
+                                                              writes it too, which cannot pad numbers
+    runs/RUN/outcomes/initial.json                            the commit that the run begins with
+    runs/RUN/layers/SEGMENT/SHA256.safetensors                a layer's state, under the segment that wrote it first
+    runs/RUN/stop.json                                        its owner wants the run to end after a checkpoint
+    runs/RUN/segments/SEGMENT/ATTEMPT/claims/STAGE-REPLICA.json
+    runs/RUN/segments/SEGMENT/ATTEMPT/ready/STAGE-REPLICA.json
+    runs/RUN/segments/SEGMENT/ATTEMPT/{go,end}.json           by the gang's leader
     runs/RUN/segments/SEGMENT/ATTEMPT/{progress,summary,failure,timeline}/STAGE-REPLICA.json
-    runs/RUN/segments/SEGMENT/ATTEMPT/ready/STAGE-REPLICA     empty: the worker could begin
-    runs/RUN/segments/SEGMENT/ATTEMPT/go                      empty: all could, so all do
-    runs/RUN/aborts/SEGMENT-ATTEMPT.json                      the workflow writes it too, which cannot pad numbers
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-ABORT_FORMAT = "runs/{}/aborts/{}-{}.json"
+OUTCOME_FORMAT = "runs/{}/outcomes/{}-{}.json"
 """Of run, segment and attempt, as both ``str.format`` and Step Functions' States.Format fill it in."""
+INITIAL = "initial"
+"""The commit, and the generation of layers' files, that a run begins with."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,27 @@ class GangKeys:
         return f"{self._inbox}/whole/{iteration:08d}/{bucket:04d}/{sender:04d}"
 
     @property
-    def checkpoint_prefix(self) -> str:
-        return f"{self._artifacts}/checkpoint/"
+    def outcome(self) -> str:
+        return OUTCOME_FORMAT.format(self.run, self.segment, self.attempt)
 
     @property
-    def abort(self) -> str:
-        return ABORT_FORMAT.format(self.run, self.segment, self.attempt)
+    def generation(self) -> str:
+        """Of the layers' files that an attempt at this segment writes."""
+        return f"{self.segment:05d}"
+
+    def claim(self, stage: int, replica: int) -> str:
+        return f"{self._artifacts}/claims/{stage:03d}-{replica:04d}.json"
 
     def ready(self, stage: int, replica: int) -> str:
-        return f"{self._artifacts}/ready/{stage:03d}-{replica:04d}"
+        return f"{self._artifacts}/ready/{stage:03d}-{replica:04d}.json"
 
     @property
     def go(self) -> str:
-        return f"{self._artifacts}/go"
+        return f"{self._artifacts}/go.json"
+
+    @property
+    def end(self) -> str:
+        return f"{self._artifacts}/end.json"
 
     def progress(self, stage: int, replica: int) -> str:
         return f"{self._artifacts}/progress/{stage:03d}-{replica:04d}.json"
@@ -101,9 +113,18 @@ def of_every_iteration(key: str) -> str:
     return _ITERATION.sub("/", key, count=1)
 
 
-def layer(prefix: str, index: int) -> str:
-    """A layer's file of the checkpoint whose files begin with ``prefix``."""
-    return f"{prefix}layer-{index:05d}.safetensors"
+def layers_prefix(run: str) -> str:
+    return f"{run_prefix(run)}layers/"
+
+
+def layer(run: str, name: str) -> str:
+    """The layer's file that ``records.LayerName`` names."""
+    return f"{layers_prefix(run)}{name}.safetensors"
+
+
+def parse_layer(run: str, key: str) -> str:
+    """The ``records.LayerName`` of a key that begins with ``layers_prefix(run)``."""
+    return key.removeprefix(layers_prefix(run)).removesuffix(".safetensors")
 
 
 def run_prefix(run: str) -> str:
@@ -150,16 +171,16 @@ def parse_gang(run: str, key: str) -> GangKeys | None:
     return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
 
 
-def aborts_prefix(run: str) -> str:
-    return f"{run_prefix(run)}aborts/"
+def outcomes_prefix(run: str) -> str:
+    return f"{run_prefix(run)}outcomes/"
 
 
-_ABORT = re.compile(r"(\d+)-(\d+)\.json")
+_OUTCOME = re.compile(r"(\d+)-(\d+)\.json")
 
 
-def parse_abort(run: str, key: str) -> GangKeys | None:
-    """The gang of ``run`` whose abort marker ``key`` is, or None when it is none."""
-    match = _ABORT.fullmatch(key.removeprefix(aborts_prefix(run)))
+def parse_outcome(run: str, key: str) -> GangKeys | None:
+    """The gang of ``run`` whose outcome ``key`` is, or None when it is none's."""
+    match = _OUTCOME.fullmatch(key.removeprefix(outcomes_prefix(run)))
     return None if match is None else GangKeys(run, int(match[1]), int(match[2]))
 
 
@@ -176,16 +197,13 @@ def manifest(run: str) -> str:
     return f"{run_prefix(run)}manifest.json"
 
 
-def initial_prefix(run: str) -> str:
-    return f"{run_prefix(run)}initial/"
+def commit(run: str, name: str) -> str:
+    """The commit that ``records.CommitName`` names."""
+    return f"{outcomes_prefix(run)}{name}.json"
 
 
-def commits_prefix(run: str) -> str:
-    return f"{run_prefix(run)}commits/"
-
-
-def commit(run: str, number: int) -> str:
-    return f"{commits_prefix(run)}{number:05d}.json"
+def stop(run: str) -> str:
+    return f"{run_prefix(run)}stop.json"
 
 
 def data_index(digest: str) -> str:

@@ -138,9 +138,33 @@ class Stage(Strict):
 class SegmentPlan(Strict):
     """A segment is one gang of invocations; the workflow repeats segments until all iterations are done."""
 
-    iterations: Annotated[int, Field(ge=1, description="iterations of every segment but the last")]
+    iterations: Annotated[int, Field(ge=1, description="predicted; a segment ends when its time or money does")]
+    max_iterations: Annotated[int, Field(ge=1, description="of any segment, where the job limits them")] | None = None
     timeout_s: Annotated[int, Field(ge=1, le=LAMBDA_MAX_TIMEOUT_S, description="of each function")]
     stall_timeout_s: Positive = Field(description="a worker gives up when an object it awaits has not come by then")
+    checkpoint_s: NonNegative = Field(description="predicted: from the last iteration to the commit")
+    attempts: Annotated[int, Field(ge=1, le=100, description="at most, at one segment")] = 3
+
+
+class Prices(Strict):
+    """USD, as of the planning: what a run counts its spending with."""
+
+    usd_per_gb_s: Positive = Field(description="of a function's memory")
+    usd_per_tmp_gb_s: NonNegative = Field(description="of /tmp above what is free")
+    usd_per_invocation: NonNegative
+    usd_per_put: NonNegative = Field(description="PUT and LIST")
+    usd_per_get: NonNegative
+    usd_per_transition: NonNegative = Field(description="of the workflow")
+
+
+class Spending(Strict):
+    """What a run may cost, and how that is counted (``runtime.spending``)."""
+
+    budget_usd: Positive | None = Field(description="the run stops, with a checkpoint, before it would cost more")
+    prices: Prices
+    segment_at_most_usd: NonNegative = Field(
+        description="worst case of one attempt at a segment: by so much a run may exceed its budget"
+    )
 
 
 class Prediction(Strict):
@@ -178,6 +202,8 @@ class Manifest(Strict):
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)]
     stages: Annotated[list[Stage], Field(min_length=1, max_length=MAX_STAGES)]
     segment: SegmentPlan
+    checkpoints_kept: Annotated[int, Field(ge=1, le=100, description="newest commits whose layers are kept")] = 2
+    spending: Spending
     package: PackageSpec
     on_destroy: OnDestroy
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -226,12 +252,8 @@ class Manifest(Strict):
 
     @property
     def segments(self) -> int:
+        """As predicted."""
         return -(-self.iterations // self.segment.iterations)
-
-    def segment_range(self, segment: int) -> range:
-        """The iterations of a segment, both counted from 0."""
-        begin = segment * self.segment.iterations
-        return range(begin, min(begin + self.segment.iterations, self.iterations))
 
     def to_json(self) -> str:
         """Canonical text: fixed key order, two-space indent, one newline at the end."""

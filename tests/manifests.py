@@ -37,6 +37,14 @@ def manifest_document(
     test_samples: int = 32,
     dataset_sha256: str = "d" * 64,
     segment_iterations: int | None = None,
+    max_iterations: int | None = None,
+    checkpoint_s: float = 0.5,
+    attempts: int = 3,
+    checkpoints_kept: int = 2,
+    budget_usd: float | None = None,
+    usd_per_gb_s: float = 1.6e-5,
+    usd_per_put: float = 5e-6,
+    usd_per_get: float = 4e-7,
     timeout_s: int = 300,
     stall_timeout_s: float = 60.0,
     architecture: str = "x86_64",
@@ -56,8 +64,9 @@ def manifest_document(
         layers: layers of each stage; 2 each when not given.
         replicas, memory_mb: of every stage, or one per stage.
         epochs, iterations: at most one; one epoch when neither is given.
-        segment_iterations: iterations of a segment; all of them when not given.
         recompute: of every stage, or one per stage.
+        segment_iterations: iterations of a segment, as predicted and at most; all of them when not given.
+        max_iterations: of a segment, where that is not what is predicted.
         synchronisation, piece_bytes: of every stage.
         source_hash: ``runtime.source.source_sha256`` of the source folder, where packaging is tested.
     """
@@ -115,8 +124,24 @@ def manifest_document(
         ],
         "segment": {
             "iterations": segment_iterations or steps,
+            "max_iterations": max_iterations or segment_iterations,
             "timeout_s": timeout_s,
             "stall_timeout_s": stall_timeout_s,
+            "checkpoint_s": checkpoint_s,
+            "attempts": attempts,
+        },
+        "checkpoints_kept": checkpoints_kept,
+        "spending": {
+            "budget_usd": budget_usd,
+            "prices": {
+                "usd_per_gb_s": usd_per_gb_s,
+                "usd_per_tmp_gb_s": 3e-8,
+                "usd_per_invocation": 2e-7,
+                "usd_per_put": usd_per_put,
+                "usd_per_get": usd_per_get,
+                "usd_per_transition": 2.5e-5,
+            },
+            "segment_at_most_usd": 0.01,
         },
         "package": {"source": source, "requirements": list(requirements)},
         "on_destroy": on_destroy,
