@@ -59,13 +59,16 @@ def explain(args: argparse.Namespace, screen: "Screen") -> int:
 def _view(explanation: "Explanation") -> "Group":
     from rich.console import Group
 
+    from cli.progress import spending_line
+
     parts: list[object] = [_lanes(explanation), _memory(explanation)]
     slowest = explanation.stages[explanation.slowest_stage]
     parts.append(
         f"The slowest lane is {slowest.binding} of stage {slowest.index}. An iteration takes "
         f"{explanation.iteration_s:.3g} s by simulation; {explanation.iterations} of them in {explanation.segments} "
         f"segment(s), each with {explanation.segment_overhead_s:.0f} s of start-up and checkpoint, "
-        f"{explanation.total_s:,.0f} s.\n"
+        f"{explanation.total_s:,.0f} s. "
+        f"{spending_line(explanation.budget_usd, explanation.attempt_at_most_usd)}.\n"
     )
     parts += [_bill("one iteration", explanation.iteration_bill), _bill("the run", explanation.run_bill)]
     parts.append(_next(explanation.next_best) if explanation.next_best else explanation.next_best_note)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cli.progress import spending_line
+
 if TYPE_CHECKING:
     from planner.explain import Explanation, NextPlan
     from planner.pricing import Bill
@@ -18,7 +20,8 @@ def markdown(explanation: "Explanation") -> str:
             "",
             f"**{bill.total_usd:.3g} USD and {explanation.total_s:,.0f} s** for {explanation.iterations} iterations of "
             f"{explanation.iteration_s:.3g} s in {explanation.segments} segment(s), as predicted. "
-            f"Slowest: {slowest.binding} of stage {slowest.index}.",
+            f"Slowest: {slowest.binding} of stage {slowest.index}. "
+            f"{spending_line(explanation.budget_usd, explanation.attempt_at_most_usd)}.",
             "",
             *_stages(explanation),
             "",

@@ -68,6 +68,8 @@ def _view(manifest: "Manifest") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
+    from cli.progress import spending_line
+
     table = Table(title=f"{manifest.name} on {manifest.platform}: {manifest.workers} workers")
     table.add_column("stage")
     table.add_column("layers")
@@ -90,6 +92,6 @@ def _view(manifest: "Manifest") -> "Group":
     text = (
         f"predicted: {total.iteration_s:.3g} s and {total.usd_per_iteration:.3g} USD per iteration; "
         f"{manifest.iterations} iterations in {manifest.segments} segment(s): {total.total_s:,.0f} s, "
-        f"{total.usd_total:.3g} USD"
+        f"{total.usd_total:.3g} USD\n{spending_line(manifest.spending.budget_usd, manifest.spending.segment_at_most_usd)}"
     )
     return Group(table, text)

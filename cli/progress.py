@@ -28,6 +28,12 @@ def usd(amount: float) -> str:
     return f"{amount:.2f} USD" if amount >= 1 else f"{amount:.2g} USD" if amount >= 1e-4 else f"{amount:.6f} USD"
 
 
+def spending_line(budget_usd: float | None, attempt_at_most_usd: float) -> str:
+    """What keeps a plan's runs from costing more, and by how much they may."""
+    budget = "No budget_usd" if budget_usd is None else f"Budget: {usd(budget_usd)}"
+    return f"{budget}; one attempt at a segment costs {usd(attempt_at_most_usd)} at worst"
+
+
 def facts(status: "RunStatus") -> list[str]:
     """What a progress line tells besides iterations."""
     parts = [f"segment {status.segment + 1}/{status.segments}"]

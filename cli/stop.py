@@ -1,7 +1,6 @@
 """``funcpipe stop``: ends a run now."""
 
 import argparse
-import time
 
 from cli.progress import describe_saved
 from cli.runs import add_local_option, add_run_argument, ending_of, opened_run
@@ -34,7 +33,7 @@ def stop(args: argparse.Namespace, screen: Screen) -> int:
         records = RunRecords(store, entry.run)
         at_work = ending_of(entry) is None
         if at_work:
-            stop_run(records, entry.execution_arn, time.time())
+            stop_run(records, entry.execution_arn)
         else:
             records.refresh()
     saved, total = records.committed_iteration, records.manifest.iterations

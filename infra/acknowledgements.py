@@ -98,7 +98,7 @@ def acknowledge_zip_function(function: IConstruct) -> None:
 def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket) -> None:
     """The state machine, and the policies of its Distributed Maps if there are any."""
     role, machine = workflow.node.find_child("Role"), workflow.node.find_child("StateMachine")
-    acknowledge(role, _on(role, artifacts.arn_for_objects(keys.ABORT_FORMAT.format("*", "*", "*"))), ABORTS)
+    acknowledge(role, _on(role, artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))), ABORTS)
     acknowledge(machine, "SF1", EXECUTION_LOG)
     traced = workflow.node.try_find_child("Tracing")
     if traced is None:

@@ -109,7 +109,7 @@ class Workflow(Construct):
                     statements=[
                         iam.PolicyStatement(
                             actions=["s3:PutObject"],
-                            resources=[artifacts.arn_for_objects(keys.ABORT_FORMAT.format("*", "*", "*"))],
+                            resources=[artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))],
                         ),
                         *key_statements([artifacts]),
                     ]
@@ -269,7 +269,7 @@ class Workflow(Construct):
             action="putObject",
             parameters={
                 "Bucket": self._artifacts.bucket_name,
-                "Key.$": f"States.Format('{keys.ABORT_FORMAT}', $.run, $.segment, $.attempt)",
+                "Key.$": f"States.Format('{keys.OUTCOME_FORMAT}', $.run, $.segment, $.attempt)",
                 "Body": marker,
                 "ContentType": "application/json",
             },

@@ -6,12 +6,12 @@ Lambda's words are those of docs.aws.amazon.com/lambda/latest/dg/troubleshooting
 import json
 
 from runtime.manifest import Manifest
-from runtime.records import Failure, Progress
+from runtime.records import Failure, FailureKind, Progress
 
 
 def explained(failure: Failure, manifest: Manifest, progress: Progress | None) -> Failure:
     """``failure`` with the iteration that ``progress`` last told of, and with advice; unchanged if it is no death."""
-    if failure.kind != "died":
+    if failure.kind is not FailureKind.DIED:
         return failure
     iteration = failure.iteration if progress is None else progress.iteration
     return failure.model_copy(update={"iteration": iteration, "error": _in_words(failure, manifest)})

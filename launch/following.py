@@ -50,9 +50,7 @@ def concluded(status: RunStatus, ending: Ending) -> RunStatus:
         return replace(status, eta_s=None)
     if ending.stopped:
         return replace(status, state=RunState.STOPPED, eta_s=None, message=ending.message)
-    missing = (
-        f"{status.committed_iteration} of {status.iterations_total} iterations are saved, "
-        "and no worker left word of a failure"
-    )
+    word = f"the last failure: {status.failures[-1].error}" if status.failures else "no worker left word of a failure"
+    missing = f"{status.committed_iteration} of {status.iterations_total} iterations are saved, and {word}"
     message = f"{ending.message} ({missing})" if ending.message else f"the run ended early: {missing}"
     return replace(status, state=RunState.FAILED, eta_s=None, message=message)

@@ -1,31 +1,34 @@
 """Everything that the workers of a run have left in its artifact store, read little by little.
 
-Summaries, failures, aborts and commits never change once written, so each is fetched once; progress is fetched anew
-on every ``refresh``. A segment is not listed again once all its workers have finished.
+Summaries, failures and outcomes never change once written, so each is fetched once; progress is fetched anew on every
+``refresh``. A segment is not listed again once it is committed and all its workers have finished.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import (
+    INITIAL,
     RecordKind,
-    aborts_prefix,
     commit,
-    commits_prefix,
-    parse_abort,
+    outcomes_prefix,
     parse_gang,
+    parse_outcome,
     parse_record,
     segment_prefix,
 )
 from runtime.keys import manifest as manifest_key
 from runtime.manifest import Manifest, describe_errors, parse_manifest
 from runtime.records import Abort, Commit, Failure, Progress, WorkerSummary
+from runtime.records import parse_outcome as read_outcome
 from runtime.spec import Strict
-from runtime.store import KeyNotFound, Store
+from runtime.store import Data, KeyNotFound, Store
 
 Record = TypeVar("Record", bound=Strict)
+Parsed = TypeVar("Parsed")
 
 Gang = tuple[int, int]
 """(segment, attempt)"""
@@ -67,8 +70,11 @@ class RunRecords:
 
     @property
     def segment(self) -> int:
-        """The segment under way, or the last one when all are committed."""
-        return min(max(self.commits, default=0), self.manifest.segments - 1)
+        """The segment under way, or the last one when the run has ended."""
+        last = self.last_commit
+        if last is None:
+            return 0
+        return last.number if last.reason is None or last.reason.goes_on else last.number - 1
 
     @property
     def attempt(self) -> int:
@@ -77,13 +83,9 @@ class RunRecords:
 
     def refresh(self) -> None:
         """Reads what is new. Raises FuncpipeError when a record cannot be understood."""
-        for key in self.store.list(commits_prefix(self.run)):
-            number = int(key.removeprefix(commits_prefix(self.run)).removesuffix(".json"))
-            if number not in self.commits and (record := self._read(commit(self.run, number), Commit)):
-                self.commits[number] = record
-        self._refresh_aborts()
-        for segment in range(max(self.commits, default=0) + 1):
-            if segment < self.manifest.segments and segment not in self._complete:
+        self._refresh_outcomes()
+        for segment in range(self.segment + 1):
+            if segment not in self._complete:
                 self._refresh_segment(segment)
 
     def _refresh_segment(self, segment: int) -> None:
@@ -103,24 +105,36 @@ class RunRecords:
                     ended = worker in self.failures or record.attempt < self.attempt
                     if not (ended and worker in self.progress) and (progress := self._read(key, Progress)):
                         self.progress[worker] = progress
-        for gang in [gang for gang in self.gangs if gang[0] == segment]:
-            if sum(worker[:2] == gang for worker in self.summaries) == self.manifest.workers:
+        if ended := self.commits.get(segment + 1):
+            committed = (segment, ended.attempt)
+            if sum(worker[:2] == committed for worker in self.summaries) == self.manifest.workers:
                 self._complete.add(segment)
 
-    def _refresh_aborts(self) -> None:
-        for key in self.store.list(aborts_prefix(self.run)):
-            if found := parse_abort(self.run, key):
-                gang = (found.segment, found.attempt)
-                self.gangs.add(gang)
-                self._read_once(key, gang, Abort, self.aborts)
+    def _refresh_outcomes(self) -> None:
+        if 0 not in self.commits and (initial := self._read(commit(self.run, INITIAL), Commit)):
+            self.commits[0] = initial
+        decided = {(number - 1, found.attempt) for number, found in self.commits.items()} | set(self.aborts)
+        for key in self.store.list(outcomes_prefix(self.run)):
+            found = parse_outcome(self.run, key)
+            if found is None or (gang := (found.segment, found.attempt)) in decided:
+                continue
+            self.gangs.add(gang)
+            outcome = self._parsed(key, read_outcome)
+            if isinstance(outcome, Commit):
+                self.commits[outcome.number] = outcome
+            elif outcome is not None:
+                self.aborts[gang] = outcome
 
     def _read_once(self, key: str, name: tuple[int, ...], model: type[Record], into: dict) -> None:
         if name not in into and (record := self._read(key, model)):
             into[name] = record
 
     def _read(self, key: str, model: type[Record]) -> Record | None:
+        return self._parsed(key, model.model_validate_json)
+
+    def _parsed(self, key: str, parse: Callable[[Data], Parsed]) -> Parsed | None:
         try:
-            return model.model_validate_json(self.store.get(key))
+            return parse(self.store.get(key))
         except KeyNotFound:  # deleted between listing and reading
             return None
         except ValidationError as error:

@@ -1,13 +1,15 @@
 """What a run needs in its artifact store before workers start: manifest, data shards, initial layers, commit 0."""
 
+import time
 from pathlib import Path
 
 from runtime import keys
-from runtime.checkpoint import save_layers, write_commit
+from runtime.checkpoint import save_layers
 from runtime.dataset import load_dataset
 from runtime.errors import UserInputError
 from runtime.factories import build_model
 from runtime.manifest import Manifest
+from runtime.outcome import put_once
 from runtime.records import Commit
 from runtime.shards import write_shards
 from runtime.source import check_source
@@ -48,7 +50,15 @@ def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store) -> N
     if not artifacts.put(keys.manifest(run), manifest.to_json().encode(), if_absent=True):
         raise UserInputError(f"the run id {run!r} is used already. Choose another with --run, or leave --run out.")
     write_shards(dataset, artifacts)
-    prefix = keys.initial_prefix(run)
-    digests = save_layers(artifacts, prefix, model, 0, None)
-    layers = [digests[index] for index in range(len(model))]
-    write_commit(artifacts, run, Commit(number=0, iteration=0, prefix=prefix, layers=layers))
+    files = save_layers(artifacts, run, keys.INITIAL, model, 0, None)
+    commit = Commit(
+        number=0,
+        base=None,
+        iteration=0,
+        layers=[files[index] for index in range(len(model))],
+        reason=None,
+        billed_s=0.0,
+        spent_usd=0.0,
+        at=time.time(),
+    )
+    put_once(artifacts, keys.commit(run, keys.INITIAL), commit.model_dump_json().encode())

@@ -8,7 +8,8 @@ from typing import Any
 from launch.deaths import explained
 from launch.run_records import RunRecords, Worker
 from planner.pricing import bill, gb_seconds, lambda_compute
-from runtime.records import Abort, Failure
+from runtime.manifest import Manifest
+from runtime.records import Abort, Commit, EndReason, Failure, FailureKind
 
 FRESH_S = 20.0
 """A worker overwrites its progress about every second; one that has been silent for longer is not counted as alive."""
@@ -88,11 +89,22 @@ class RunStatus:
 
 def primary_failures(records: RunRecords) -> tuple[Failure, ...]:
     """Failures that began a gang's end, oldest first; workers that merely obeyed the abort marker are left out."""
-    own = [failure for failure in records.failures.values() if failure.kind != "aborted"]
+    own = [failure for failure in records.failures.values() if failure.kind is not FailureKind.ABORTED]
     told = [abort.failure for abort in records.aborts.values() if abort.failure is not None]
     found = {(f.event.segment, f.event.attempt, f.event.stage, f.event.replica): f for f in [*told, *own]}
     whole = [explained(failure, records.manifest, records.progress.get(worker)) for worker, failure in found.items()]
     return tuple(sorted(whole, key=lambda failure: (failure.at, failure.event.stage, failure.event.replica)))
+
+
+def why_it_ended(last: Commit, manifest: Manifest) -> str:
+    """Of a run whose last commit ended it before its last iteration."""
+    if last.reason is EndReason.BUDGET:
+        budget = manifest.spending.budget_usd or 0.0
+        return (
+            f"the budget is used up: {last.spent_usd:.6g} of {budget:.6g} USD are spent, and going on could pass it. "
+            "Resume it under a manifest with a budget of its own."
+        )
+    return "stopped by its owner, after a checkpoint"
 
 
 def losses(records: RunRecords) -> dict[int, float]:
@@ -162,7 +174,7 @@ class StatusReader:
             loss=loss,
             loss_is_approximate=approximate,
             segment=records.segment,
-            segments=manifest.segments,
+            segments=self._segments(),
             attempt=records.attempt,
             stages=self._stages(now),
             eta_s=None if ended else self._seconds_per_iteration() * (manifest.iterations - done),
@@ -179,6 +191,13 @@ class StatusReader:
             [(records.segment, records.attempt, index, replica) for replica in range(stage.replicas)]
             for index, stage in enumerate(records.manifest.stages)
         ]
+
+    def _segments(self) -> int:
+        """Segments in all, as far as can be told: those done, and as many as the plan predicts for the rest."""
+        records, manifest = self.records, self.records.manifest
+        left = manifest.iterations - records.committed_iteration
+        done = max(records.commits, default=0)
+        return max(records.segment + 1, done + -(-left // manifest.segment.iterations))
 
     def _iterations_done(self) -> int:
         records = self.records
@@ -207,22 +226,26 @@ class StatusReader:
         records = self.records
         if records.committed_iteration >= records.manifest.iterations:
             return RunState.DONE, None
+        commit = records.last_commit
+        if commit is not None and commit.reason is not None and not commit.reason.goes_on:
+            return RunState.STOPPED, why_it_ended(commit, records.manifest)
         gang = (records.segment, records.attempt)
-        # A stop may come when a gang has just committed: the marker is then the last gang's, and none has followed it.
-        last = records.aborts.get(max(records.gangs, default=gang))
-        if last is not None and last.reason == "stopped":
-            return RunState.STOPPED, last.message
         if abort := records.aborts.get(gang):
-            return RunState.FAILED, self._explained(abort)
+            if abort.reason == "stopped":
+                return RunState.STOPPED, abort.message
+            # Until the next attempt leaves its first record, the run is between two.
+            if not (abort.retryable and records.attempt + 1 < records.manifest.segment.attempts):
+                return RunState.FAILED, self._explained(abort)
+            return RunState.RUNNING, None
         for failure in primary_failures(records):
-            if (failure.event.segment, failure.event.attempt) == gang:
+            if (failure.event.segment, failure.event.attempt) == gang and not failure.kind.retryable:
                 return RunState.FAILED, failure.error
         if done or records.gangs:
             return RunState.RUNNING, None
         return RunState.STARTING, None
 
     def _explained(self, abort: Abort) -> str:
-        if abort.failure is None or abort.failure.kind != "died":
+        if abort.failure is None or abort.failure.kind is not FailureKind.DIED:
             return abort.message
         worker = abort.failure.event
         progress = self.records.progress.get((worker.segment, worker.attempt, worker.stage, worker.replica))

@@ -65,6 +65,9 @@ class Explanation:
     stages: list[StageExplanation]
     iteration_bill: Bill
     run_bill: Bill
+    budget_usd: float | None
+    attempt_at_most_usd: float
+    """Of one attempt at a segment: by so much a run may pass its budget."""
     next_best: NextPlan | None
     next_best_note: str
 
@@ -166,6 +169,8 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
         stages=stages,
         iteration_bill=forecast.iteration_bill(),
         run_bill=forecast.run_bill(manifest.iterations, manifest.segments),
+        budget_usd=manifest.spending.budget_usd,
+        attempt_at_most_usd=manifest.spending.segment_at_most_usd,
         next_best=next_best,
         next_best_note=note,
     )

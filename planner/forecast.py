@@ -5,7 +5,10 @@ from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
 from planner.pricing import (
+    LAMBDA_TMP_USD_PER_GB_S,
+    LAMBDA_USD_PER_GB_S,
     S3_USD_PER_GET,
+    S3_USD_PER_PUT,
     Bill,
     BillLine,
     bill,
@@ -15,11 +18,12 @@ from planner.pricing import (
     s3_puts,
     state_transitions,
 )
+from planner.rounding import significant
 from planner.simulate import Simulation, simulate
 from runtime.batches import micro_batches
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
-from runtime.manifest import Architecture, DatasetFacts, SegmentPlan, StagePrediction
+from runtime.manifest import Architecture, DatasetFacts, Prices, SegmentPlan, Spending, StagePrediction
 from runtime.schedule import ScheduleName
 
 SAFETY = 2.0
@@ -98,21 +102,27 @@ class Forecast:
         )
 
     @property
-    def segment_overhead_s(self) -> float:
-        """What a segment takes besides its iterations: start-up, and the slowest stage's checkpoint down and up."""
+    def checkpoint_s(self) -> float:
+        """The slowest stage's checkpoint, one way."""
         slowest = 0.0
         for index, costs in enumerate(self.stages):
             memory = self.memory(index)
             bandwidth = self.model.platform.bandwidth(costs.memory_mb)
-            slowest = max(slowest, 2 * (memory.weights + memory.optimizer) / bandwidth)
-        return self.model.platform.start_up_s + slowest
+            slowest = max(slowest, (memory.weights + memory.optimizer) / bandwidth)
+        return slowest
 
-    def segment_plan(self, iterations: int, longest: int | None) -> SegmentPlan:
-        """Segments of equal length that fit into a function's life.
+    @property
+    def segment_overhead_s(self) -> float:
+        """What a segment takes besides its iterations: start-up, and the checkpoint down and up."""
+        return self.model.platform.start_up_s + 2 * self.checkpoint_s
+
+    def segment_plan(self, iterations: int, longest: int | None, attempts: int) -> SegmentPlan:
+        """Segments of equal length that fit into a function's life: a prediction, since they end by the clock.
 
         Args:
             iterations: of the whole run.
             longest: the job's ``max_segment_iterations``.
+            attempts: at most, at one segment.
 
         Raises:
             UserInputError: not even one iteration fits.
@@ -133,8 +143,36 @@ class Forecast:
         stall_s = max(SHORTEST_STALL_S, STALL_ITERATIONS * self.iteration_s)
         return SegmentPlan(
             iterations=-(-iterations // segments),
+            max_iterations=longest,
             timeout_s=LAMBDA_MAX_TIMEOUT_S,
             stall_timeout_s=float(round(min(stall_s, usable_s))),
+            checkpoint_s=significant(self.checkpoint_s),
+            attempts=attempts,
+        )
+
+    def spending(self, budget_usd: float | None) -> Spending:
+        """The manifest's prices, and what one attempt at a segment may cost at worst.
+
+        The worst case is that every worker hangs until Lambda ends it, after as many storage requests as a segment of
+        that length would make were iterations ``SAFETY`` times as fast as predicted.
+        """
+        life_s, stages = LAMBDA_MAX_TIMEOUT_S, self.stages
+        attempt = [
+            lambda_requests(self.workers),
+            state_transitions(transitions(len(stages), self.workers, 1) - transitions(len(stages), self.workers, 0)),
+        ]
+        iterations = SAFETY * life_s / self.iteration_s if self.iteration_s else 0.0
+        worst = bill([*self._lines(self.total_gb * life_s, iterations), *attempt])
+        return Spending(
+            budget_usd=budget_usd,
+            prices=Prices(
+                usd_per_gb_s=LAMBDA_USD_PER_GB_S[self.architecture],
+                usd_per_tmp_gb_s=LAMBDA_TMP_USD_PER_GB_S,
+                usd_per_put=S3_USD_PER_PUT,
+                usd_per_get=S3_USD_PER_GET,
+                usd_per_attempt=significant(bill(attempt).total_usd),
+            ),
+            segment_at_most_usd=significant(worst.total_usd),
         )
 
     def total_s(self, iterations: int, segments: int) -> float:
@@ -156,7 +194,7 @@ class Forecast:
             ]
         )
 
-    def _lines(self, gb_s: float, iterations: int) -> list[BillLine]:
+    def _lines(self, gb_s: float, iterations: float) -> list[BillLine]:
         gets = sum(stage.gets for stage in self.stages) + sum(self.simulation.empty_gets)
         return [
             lambda_compute(gb_s, self.architecture),

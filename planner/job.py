@@ -2,6 +2,7 @@
 
 [model] [data] [training]     what is trained (``runtime.spec``)
 [objective] [limits]          what a good plan is, and what it may use
+[run]                         budget, attempts, checkpoints
 [package] [evaluation]        what ships, what is kept, what the report measures
 """
 
@@ -22,7 +23,17 @@ from runtime.limits import (
     STATES_ARRAY_RANGE_ITEMS,
 )
 from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
-from runtime.spec import DataSpec, EvaluationSpec, LossName, Metric, ModelSpec, NonNegative, Strict, TrainingSpec
+from runtime.spec import (
+    DataSpec,
+    EvaluationSpec,
+    LossName,
+    Metric,
+    ModelSpec,
+    NonNegative,
+    Positive,
+    Strict,
+    TrainingSpec,
+)
 from runtime.synchronisation import Algorithm
 
 MemoryMb = Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
@@ -81,6 +92,14 @@ class Limits(Strict):
         return self
 
 
+class RunRules(Strict):
+    """How a run is kept from losing work or money."""
+
+    budget_usd: Positive | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    checkpoints_kept: Annotated[int, Field(ge=1, le=100)] = 2
+
+
 class Package(Strict):
     """What ships with the workers, and what outlives the stack."""
 
@@ -105,6 +124,7 @@ class Job(Strict):
     training: TrainingSpec
     objective: Objective = Objective()
     limits: Limits = Limits()
+    run: RunRules = RunRules()
     package: Package = Package()
     evaluation: EvaluationSpec | None = None
 

@@ -116,7 +116,7 @@ def _manifest(
     iterations = total_iterations(
         profile.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
     )
-    segment = forecast.segment_plan(iterations, job.limits.max_segment_iterations)
+    segment = forecast.segment_plan(iterations, job.limits.max_segment_iterations, job.run.max_attempts)
     segments = -(-iterations // segment.iterations)
     usd, seconds = forecast.usd_per_iteration, forecast.iteration_s
     try:
@@ -134,6 +134,8 @@ def _manifest(
             max_concurrency=job.limits.max_concurrency,
             stages=_stages(forecast),
             segment=segment,
+            checkpoints_kept=job.run.checkpoints_kept,
+            spending=forecast.spending(job.run.budget_usd),
             package=PackageSpec(source=source, requirements=job.package.requirements),
             on_destroy=job.package.on_destroy,
             evaluation=job.effective_evaluation,

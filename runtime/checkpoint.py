@@ -1,4 +1,4 @@
-"""Layers' state to and from storage, one file per layer, and the commit that makes a checkpoint count.
+"""Layers' state to and from storage, one file per layer, named by its content (docs/protocol.md).
 
 A layer's file holds "param/NAME", "buffer/NAME", "hidden/NAME" (buffers that the layer keeps out of its state_dict) and
 "optim/NAME/KEY" (the optimiser's tensors for that parameter), and the layer's name in the ``nn.Sequential``. It knows
@@ -6,6 +6,8 @@ nothing of stages: any plan can load it. Workers read only what a commit lists, 
 """
 
 import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import nn
@@ -14,12 +16,20 @@ from runtime import keys
 from runtime.codec import Bundle, MalformedObject, decode, encode
 from runtime.errors import FuncpipeError
 from runtime.factories import named_layers
+from runtime.outcome import last_commit
 from runtime.records import Commit
 from runtime.store import KeyNotFound, Store
+
+WRITERS = 2
+"""Layers that are encoded and uploaded at a time: each takes memory for one more copy of its state."""
 
 
 class CheckpointError(FuncpipeError):
     """A checkpoint is missing, damaged, or of another model."""
+
+
+class Diverged(FuncpipeError):
+    """The loss or a parameter is not finite any more."""
 
 
 _HELD = ("param/", "buffer/", "hidden/")
@@ -48,30 +58,85 @@ def _layer_state(name: str, layer: nn.Module, optimizer: torch.optim.Optimizer |
 
 
 def save_layers(
-    store: Store, prefix: str, model: nn.Sequential, first_layer: int, optimizer: torch.optim.Optimizer | None
+    store: Store,
+    run: str,
+    generation: str,
+    model: nn.Sequential,
+    first_layer: int,
+    optimizer: torch.optim.Optimizer | None,
+    *,
+    before: Iterable[str] = (),
 ) -> dict[int, str]:
-    """Writes one file per layer of ``model``, whose first is layer ``first_layer``; returns digests by layer index."""
-    digests: dict[int, str] = {}
-    for index, (name, layer) in enumerate(named_layers(model), start=first_layer):
+    """Writes the files of ``model``'s layers, whose first is layer ``first_layer``.
+
+    Args:
+        generation: of new files.
+        before: names of files that are there; a layer whose state one of them holds is not written again.
+
+    Returns:
+        The name of each layer's file, by layer index.
+
+    Raises:
+        Diverged: a parameter is not finite.
+    """
+    known = {name.rpartition("/")[2]: name for name in before}
+
+    def save(name: str, layer: nn.Module) -> str:
+        for parameter_name, parameter in layer.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(f"parameter {name}.{parameter_name} is not finite. The last checkpoint is good.")
         body = encode(_layer_state(name, layer, optimizer))
-        store.put(keys.layer(prefix, index), body)
-        digests[index] = hashlib.sha256(body).hexdigest()
-    return digests
+        digest = hashlib.sha256(body).hexdigest()
+        if digest in known:
+            return known[digest]
+        file = f"{generation}/{digest}"
+        store.put(keys.layer(run, file), body)
+        return file
+
+    with ThreadPoolExecutor(WRITERS, "checkpoint") as writers:
+        saved = [writers.submit(save, name, layer) for name, layer in named_layers(model)]
+        return {index: future.result() for index, future in enumerate(saved, start=first_layer)}
 
 
-def _read_layer(store: Store, commit: Commit, index: int) -> Bundle:
-    key = keys.layer(commit.prefix, index)
+def _read_file(store: Store, run: str, name: str) -> bytes | bytearray:
+    """A layer's file, checked against the digest that its name is. Raises CheckpointError."""
+    key, digest = keys.layer(run, name), name.rpartition("/")[2]
     try:
         body = store.get(key)
-        if (found := hashlib.sha256(body).hexdigest()) != commit.layers[index]:
-            raise CheckpointError(f"{key} is damaged (SHA-256: {found}, committed: {commit.layers[index]})")
+    except KeyNotFound:
+        raise CheckpointError(f"{key} is missing, though a commit lists it") from None
+    if (found := hashlib.sha256(body).hexdigest()) != digest:
+        raise CheckpointError(f"{key} is damaged (SHA-256: {found}, committed: {digest})")
+    return body
+
+
+def _read_layer(store: Store, run: str, name: str) -> Bundle:
+    body = _read_file(store, run, name)
+    try:
         return decode(body)
-    except (KeyNotFound, MalformedObject) as error:
-        raise CheckpointError(f"{key} is missing or damaged, though commit {commit.number} lists it: {error}") from None
+    except MalformedObject as error:
+        raise CheckpointError(f"{keys.layer(run, name)} is damaged: {error}") from None
+
+
+def copy_layers(source: Store, source_run: str, commit: Commit, target: Store, run: str) -> list[str]:
+    """Copies the files of a commit into another run, each checked on the way; returns their names there."""
+
+    def copy(name: str) -> str:
+        file = f"{keys.INITIAL}/{name.rpartition('/')[2]}"
+        target.put(keys.layer(run, file), _read_file(source, source_run, name))
+        return file
+
+    with ThreadPoolExecutor(WRITERS, "copy") as copiers:
+        return list(copiers.map(copy, commit.layers))
 
 
 def load_layers(
-    store: Store, commit: Commit, model: nn.Sequential, first_layer: int, optimizer: torch.optim.Optimizer | None
+    store: Store,
+    run: str,
+    commit: Commit,
+    model: nn.Sequential,
+    first_layer: int,
+    optimizer: torch.optim.Optimizer | None,
 ) -> None:
     """Fills ``model`` (whose first layer is layer ``first_layer``) and ``optimizer`` from a committed checkpoint.
 
@@ -79,7 +144,7 @@ def load_layers(
         CheckpointError: a file is missing, damaged, or does not fit the layer.
     """
     for index, (_, layer) in enumerate(named_layers(model), start=first_layer):
-        state = _read_layer(store, commit, index)
+        state = _read_layer(store, run, commit.layers[index])
         targets = _held_tensors(layer)
         stored = {name for name in state if name.startswith(_HELD)}
         if stored != set(targets):
@@ -103,29 +168,12 @@ def load_layers(
                 optimizer.state[parameter] = saved
 
 
-def read_commit(store: Store, run: str, number: int) -> Commit:
-    """Commit ``number`` of a run. Raises CheckpointError when there is none."""
-    try:
-        return Commit.model_validate_json(store.get(keys.commit(run, number)))
-    except KeyNotFound:
-        raise CheckpointError(f"run {run} has no commit {number}; was it started with `funcpipe start`?") from None
-
-
-def write_commit(store: Store, run: str, commit: Commit) -> bool:
-    """Makes a complete checkpoint count; False when another attempt at the same segment has done so already."""
-    return store.put(keys.commit(run, commit.number), commit.model_dump_json().encode(), if_absent=True)
-
-
-def last_commit(store: Store, run: str) -> Commit:
-    """The newest commit of a run. Raises CheckpointError when there is none."""
-    found = list(store.list(keys.commits_prefix(run)))
-    if not found:
-        raise CheckpointError(f"run {run} has no checkpoint")
-    return Commit.model_validate_json(store.get(found[-1]))
-
-
 def load_weights(store: Store, run: str) -> dict[str, torch.Tensor]:
-    """The newest committed weights and buffers: the ``nn.Sequential``'s state_dict. Raises CheckpointError."""
+    """The newest committed weights and buffers: the ``nn.Sequential``'s state_dict.
+
+    Raises:
+        CheckpointError, NoCommit: they are damaged, or there are none.
+    """
     return _load(store, run, ("param", "buffer"))
 
 
@@ -135,10 +183,9 @@ def load_tensors(store: Store, run: str) -> dict[str, torch.Tensor]:
 
 
 def _load(store: Store, run: str, kinds: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    commit = last_commit(store, run)
     weights: dict[str, torch.Tensor] = {}
-    for index in range(len(commit.layers)):
-        state = _read_layer(store, commit, index)
+    for file in last_commit(store, run).layers:
+        state = _read_layer(store, run, file)
         for name, value in state.items():
             kind, _, rest = name.partition("/")
             if kind in kinds and isinstance(value, torch.Tensor):

@@ -32,6 +32,7 @@ class Executor:
         parameters: the stage's trainable ones.
         readers: by field ("input", "target"), of the samples that the worker needs.
         iterations: at most these will be executed, in order.
+        certain: those before this one will be; it grows.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Executor:
         optimizer: torch.optim.Optimizer | None,
         readers: dict[str, ShardReader],
         iterations: range,
+        certain: Callable[[], int],
     ) -> None:
         self._manifest, self._event, self._stage = manifest, event, manifest.stages[event.stage]
         self._is_first, self._is_last = event.stage == 0, event.stage == len(manifest.stages) - 1
@@ -70,6 +72,7 @@ class Executor:
             readers=readers,
             dtype=TORCH_DTYPES[manifest.training.dtype],
             downloads=self._downloads(iterations),
+            certain=certain,
         )
         self._held: dict[tuple[Op, int], Bundle] = {}
         self._loss = 0.0

@@ -23,20 +23,27 @@ from typing import Any
 import torch
 
 from runtime import keys
+from runtime.barrier import claim
+from runtime.checkpoint import Diverged
 from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.log import LogLevel, worker_log
 from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
 from runtime.metrics import IterationDone, MetricLines
-from runtime.records import Abort, Failure, WorkerEvent, WorkerSummary
+from runtime.outcome import decide
+from runtime.process import age_s
+from runtime.records import Abort, Failure, FailureKind, WorkerEvent, WorkerSummary
 from runtime.source import source_sha256
-from runtime.store import KeyNotFound, Store
+from runtime.store import KeyNotFound, Store, StoreUnavailable
 from runtime.store_faults import FaultSpec, FaultyStore
 from runtime.store_retries import RetryingStore
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
+
+_start_up_s = [age_s()]
+"""Of this environment, until its first invocation takes it: AWS bills it with that one."""
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -59,6 +66,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 os.environ,
                 request_id=context.aws_request_id,
                 remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+                init_s=_start_up_s.pop() if _start_up_s else 0.0,
                 observe=observe,
             )
     except Exception as error:
@@ -68,6 +76,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         )
         log.error("worker failed", facts=facts or {"error": f"{type(error).__name__}: {error}"})
         raise
+    if summary is None:
+        log.warning("worker runs already; this invocation ends", facts={"request_id": context.aws_request_id})
+        return {"duplicate": True}
     log.info("worker finished", facts=_account(summary))
     return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
 
@@ -88,11 +99,19 @@ def handle(
     *,
     request_id: str,
     remaining_s: Callable[[], float],
+    init_s: float = 0.0,
     observe: Callable[[IterationDone], None] = lambda done: None,
-) -> WorkerSummary:
+) -> WorkerSummary | None:
     """Runs one worker wherever it is: on Lambda, on the embedded AWS, in a local process.
 
-    ``observe`` is called after each iteration.
+    Args:
+        request_id: of the invocation.
+        remaining_s: until the worker is ended from outside.
+        init_s: billed for the environment's start-up.
+        observe: called after each iteration.
+
+    Returns:
+        None when the same worker of the same gang has been started before: an event may be delivered twice.
 
     Raises:
         WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
@@ -106,7 +125,10 @@ def handle(
         raise FuncpipeError(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
     torch.set_num_threads(_threads(environment))
     worker: Worker | None = None
+    gang = keys.GangKeys(worker_event.run, worker_event.segment, worker_event.attempt)
     try:
+        if not claim(artifacts, gang, (worker_event.stage, worker_event.replica), request_id):
+            return None
         manifest = _deployed_manifest(artifacts, worker_event)
         worker = Worker(
             Invocation(
@@ -119,13 +141,15 @@ def handle(
                 request_id=request_id,
                 started_at=started_at,
                 remaining_s=remaining_s,
+                init_s=init_s,
                 observe=observe,
             )
         )
         return worker.run()
     except Exception as error:  # whatever the user's model raises must stop the gang and be told
         cause = (worker and worker.lanes.first_error) or error
-        failure = _record(worker_event, artifacts, worker, cause)
+        failure = _failure(worker_event, worker, cause)
+        _leave(failure, artifacts, gang, begun_at=started_at - init_s)
         raise WorkerFailed(_message(failure), failure) from cause
 
 
@@ -180,26 +204,43 @@ def _planned_source(environment: Mapping[str, str], manifest: Manifest) -> Path:
     return folder
 
 
-def _record(event: WorkerEvent, artifacts: Store, worker: Worker | None, error: BaseException) -> Failure:
-    """Leaves the failure's record and makes the gang stop."""
-    kind = "aborted" if isinstance(error, GangAborted) else "stalled" if isinstance(error, Stalled) else "exception"
+_KINDS = (
+    (GangAborted, FailureKind.ABORTED),
+    (Stalled, FailureKind.STALLED),
+    (StoreUnavailable, FailureKind.STORAGE),
+    (Diverged, FailureKind.DIVERGED),
+    (BaseException, FailureKind.EXCEPTION),
+)
+
+
+def _failure(event: WorkerEvent, worker: Worker | None, error: BaseException) -> Failure:
     iteration, instruction = worker.position if worker else (None, "start")
     expected = isinstance(error, FuncpipeError)
-    failure = Failure(
+    return Failure(
         event=event,
-        kind=kind,  # type: ignore[arg-type]
+        kind=next(kind for type_, kind in _KINDS if isinstance(error, type_)),
         iteration=iteration,
         instruction=instruction,
         error=f"{type(error).__name__}: {error}",
         traceback="" if expected else "".join(traceback.format_exception(error)),
         at=time.time(),
     )
-    gang = keys.GangKeys(event.run, event.segment, event.attempt)
-    if kind != "aborted":
-        abort = Abort(reason="failure", message=_message(failure), failure=failure, at=failure.at)
-        artifacts.put(gang.abort, abort.model_dump_json().encode(), if_absent=True)
-    artifacts.put(gang.failure(event.stage, event.replica), failure.model_dump_json().encode())
-    return failure
+
+
+def _leave(failure: Failure, artifacts: Store, gang: keys.GangKeys, begun_at: float) -> None:
+    """Makes the gang stop, and leaves the failure's record."""
+    if failure.kind is not FailureKind.ABORTED:
+        abort = Abort(
+            reason="failure",
+            retryable=failure.kind.retryable,
+            message=_message(failure),
+            failure=failure,
+            begun_at=begun_at,
+            at=failure.at,
+        )
+        decide(artifacts, gang, abort)
+    record = gang.failure(failure.event.stage, failure.event.replica)
+    artifacts.put(record, failure.model_dump_json().encode())
 
 
 def _message(failure: Failure) -> str:

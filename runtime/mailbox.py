@@ -1,4 +1,4 @@
-"""Sending to and awaiting objects of one gang: back-off, deadlines, the abort marker, deletion by the consumer."""
+"""Sending to and awaiting objects of one gang: back-off, deadlines, the outcome, deletion by the consumer."""
 
 import threading
 import time
@@ -11,6 +11,7 @@ from runtime import keys
 from runtime.arrivals import UNKNOWN, Look
 from runtime.codec import Bundle, MalformedObject, decode, encode, layout
 from runtime.errors import FuncpipeError
+from runtime.outcome import read_outcome
 from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, range_count
 from runtime.records import Abort
 from runtime.store import Data, KeyNotFound, Store
@@ -19,7 +20,7 @@ ABORT_POLL_S = 1.0
 
 
 class GangAborted(FuncpipeError):
-    """Another worker of the gang failed, or the run's owner stopped it."""
+    """The attempt has an outcome: another worker of the gang failed, the run's owner stopped it, or it is over."""
 
 
 class Stalled(FuncpipeError):
@@ -219,7 +220,7 @@ class Mailbox:
         return self._clock()
 
     def _pause(self, seconds: float, give_up_at: float) -> None:
-        """Waits, with an eye on the abort marker and no longer than to ``give_up_at``."""
+        """Waits, with an eye on the attempt's outcome and no longer than to ``give_up_at``."""
         end = min(self._clock() + seconds, give_up_at)
         while (left := end - self._clock()) > 0 and not self._cancelled.is_set():
             self._sleep(min(left, ABORT_POLL_S))
@@ -227,18 +228,15 @@ class Mailbox:
                 self.check()
 
     def check(self) -> None:
-        """Looks for the abort marker, at most once a second over all lanes. Raises GangAborted or Cancelled."""
+        """Looks for the attempt's outcome, at most once a second over all lanes. Raises GangAborted or Cancelled."""
         if self._cancelled.is_set():
             raise Cancelled("another lane of this worker failed")
         with self._abort_lock:
             if self._clock() < self._next_abort_poll:
                 return
             self._next_abort_poll = self._clock() + ABORT_POLL_S
-        try:
-            abort = Abort.model_validate_json(self.artifacts.get(self.gang.abort))
-        except KeyNotFound:
-            return
-        raise GangAborted(abort.message)
+        if (outcome := read_outcome(self.artifacts, self.gang)) is not None:
+            raise GangAborted(outcome.message if isinstance(outcome, Abort) else "the segment is committed already")
 
     def cancel(self) -> None:
         """Makes every waiting lane of this worker give up at once."""

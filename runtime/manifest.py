@@ -151,10 +151,9 @@ class Prices(Strict):
 
     usd_per_gb_s: Positive = Field(description="of a function's memory")
     usd_per_tmp_gb_s: NonNegative = Field(description="of /tmp above what is free")
-    usd_per_invocation: NonNegative
     usd_per_put: NonNegative = Field(description="PUT and LIST")
     usd_per_get: NonNegative
-    usd_per_transition: NonNegative = Field(description="of the workflow")
+    usd_per_attempt: NonNegative = Field(description="invocations, and the workflow's transitions, of one gang")
 
 
 class Spending(Strict):

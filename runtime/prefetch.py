@@ -9,7 +9,7 @@ Requests run ahead of the compute lane, across iterations too, so that an object
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import torch
@@ -31,6 +31,7 @@ class Prefetch:
         readers: by field ("input", "target"), of the samples that this worker needs.
         dtype: floating samples are converted to it.
         downloads: (iteration, instruction, its micro-batch) of the segment's download lane, in order.
+        certain: iterations before this one will be executed, so their objects may be requested; it grows.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Prefetch:
         readers: dict[str, ShardReader],
         dtype: torch.dtype,
         downloads: Iterator[tuple[int, Instruction, MicroBatch]],
+        certain: Callable[[], int],
     ) -> None:
         self._lanes, self._gang, self._readers, self._dtype = lanes, gang, readers, dtype
-        self._downloads = downloads
+        self._downloads, self._certain = downloads, certain
+        self._following = next(downloads, None)
         self._requested: deque[tuple[int, Instruction, Future[Received]]] = deque()
         self._reading = threading.Lock()
         self._loading: Future[Received] | None = None
@@ -53,8 +56,9 @@ class Prefetch:
 
         A received object is deleted from the inbox: it is consumed. Raises what went wrong in the lane.
         """
-        while len(self._requested) < IN_FLIGHT and (following := next(self._downloads, None)) is not None:
-            self._requested.append((following[0], following[1], self._request(*following)))
+        while len(self._requested) < IN_FLIGHT and self._following and self._following[0] < self._certain():
+            self._requested.append((*self._following[:2], self._request(*self._following)))
+            self._following = next(self._downloads, None)
         requested_iteration, instruction, future = self._requested.popleft()
         assert (requested_iteration, instruction) == (iteration, expected), "lanes execute in schedule order"
         received = future.result()

@@ -45,19 +45,11 @@ class Claim(Strict):
 
 
 class Ready(Strict):
-    """A worker could begin. ``remaining_s`` counts from ``at``: clocks of different machines are compared by no more
-    than that."""
+    """A worker could begin. Durations are its own; ``at`` only serves to tell how long ago that was."""
 
     at: float
     remaining_s: float = Field(description="until Lambda ends the function")
-    started_at: float = Field(description="Unix time at which the handler was entered")
-
-
-class Go(Strict):
-    """All workers of the gang could begin, so all do."""
-
-    deadline: float = Field(description="Unix time by the leader's clock at which the first of them is ended")
-    end: int | None = Field(description="iteration before which the segment ends, where that is known from the start")
+    billed_s: float = Field(description="since its start, that of its environment included")
 
 
 class EndReason(StrEnum):
@@ -80,6 +72,13 @@ class End(Strict):
 
     iteration: int
     reason: EndReason
+
+
+class Go(Strict):
+    """All workers of the gang could begin, so all do."""
+
+    remaining_s: float = Field(description="until Lambda ends the first of them")
+    end: End | None = Field(None, description="where few iterations fit from the start")
 
 
 class TimelineEvent(Strict):

@@ -1,39 +1,36 @@
-"""One worker: a replica of a stage, for one segment: from the last commit, through its iterations, to the next one."""
+"""One worker: a replica of a stage, for one segment: from a commit, through its iterations, to the next one."""
 
+import math
 import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from runtime import keys
-from runtime.barrier import meet
-from runtime.checkpoint import load_layers, read_commit, save_layers, write_commit
-from runtime.errors import FuncpipeError
+from runtime.allowance import MARGIN_SHARE
+from runtime.barrier import LEADER, meet
+from runtime.checkpoint import Diverged, load_layers, save_layers
 from runtime.executor import Executor
 from runtime.factories import build_layers, build_loss, build_optimizer
 from runtime.lanes import Lanes
+from runtime.leader import Leader
 from runtime.mailbox import Mailbox
 from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
-from runtime.records import Commit, Progress, ShardIndex, WorkerEvent, WorkerSummary
+from runtime.outcome import read_commit
+from runtime.records import End, EndReason, Progress, Ready, ShardIndex, WorkerEvent, WorkerSummary
+from runtime.segment_end import FollowersEnd, SegmentEnd
 from runtime.shards import ShardReader
 from runtime.stage_module import StageModule
-from runtime.store import Store
+from runtime.store import KeyNotFound, Store
 from runtime.store_wrappers import TrafficCounter
 from runtime.timeline import Recorder
 
 PROGRESS_INTERVAL_S = 1.0
 """A PUT of 5e-6 USD a second and worker at most: less than a hundredth of the worker's own price."""
-CHECKPOINT_SHARE = 0.05
-"""Part of the functions' timeout that is kept for the checkpoint, the summary and the commit."""
-LAST_WORDS_SHARE = 0.02
-"""Part of its life time before the end of which a waiting worker gives up, so that it can tell what it waited for."""
-LONGEST_ITERATIONS = 1.5
-"""An iteration is begun only while this many of the longest one so far would fit."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, KiB on Linux
 
 
@@ -50,6 +47,8 @@ class Invocation:
     request_id: str
     started_at: float
     remaining_s: Callable[[], float]
+    init_s: float = 0.0
+    """Billed before ``started_at``: the start-up of a new environment."""
     observe: Callable[[IterationDone], None] = lambda done: None
     """Called after each iteration, on the computing thread."""
 
@@ -71,10 +70,11 @@ class Worker:
             artifacts=invocation.artifacts,
             gang=self.gang,
             stall_timeout_s=manifest.segment.stall_timeout_s,
-            deadline=time.monotonic() + (1 - LAST_WORDS_SHARE) * invocation.remaining_s(),
+            deadline=time.monotonic() + (1 - MARGIN_SHARE) * invocation.remaining_s(),
         )
         self._recorder = Recorder(event.stage, event.replica)
         self.lanes = Lanes(self._mailbox, self._recorder, event.stage, manifest.predicted.iteration_s)
+        self._leader: Leader | None = None
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []
         self._progress: Future[object] | None = None
@@ -87,11 +87,12 @@ class Worker:
         return iteration, self._executor.instruction if iteration is not None else instruction
 
     def run(self) -> WorkerSummary:
-        """Trains the segment's iterations.
+        """Trains the segment, which ends when the gang's leader says so.
 
         Raises:
             GangAborted, Stalled: another worker failed, or is too slow.
-            FuncpipeError: the segment does not fit into the worker's life time; a checkpoint is damaged.
+            Diverged: the loss or a parameter is not finite.
+            FuncpipeError: an iteration does not fit into the worker's life time; a checkpoint is damaged.
             Exception: whatever the user's model raises.
         """
         try:
@@ -100,56 +101,78 @@ class Worker:
             self.lanes.close()
 
     def _run(self) -> WorkerSummary:
-        iterations = self._manifest.segment_range(self._event.segment)
-        self._prepare(iterations)
-        self._report(iterations.start)
+        self._position = (None, "start")
+        self._base = read_commit(self._invocation.artifacts, self._event.run, self._event.commit)
+        if (self._event.stage, self._event.replica) == LEADER:
+            self._leader = Leader(self._mailbox, self._manifest, self._event, self._base, self._invocation.counter)
+        self._load()
+        self._report(self._base.iteration)
         self._position = (None, "barrier")
-        meet(self._mailbox, (self._event.stage, self._event.replica), self._manifest.places)
-        for iteration in iterations:
-            self._check_life_time(iteration)
-            begun = time.time()
-            self._position = (iteration, None)
-            loss = self._executor.iterate(iteration)
-            if loss is not None:
-                self._losses.append(loss)
-            self._iteration_ends.append(time.time())
-            self._report(iteration + 1)
-            self._tell(iteration, self._iteration_ends[-1] - begun, iterations)
+        own = (self._event.stage, self._event.replica)
+        self._go = meet(self._mailbox, own, self._ready(), self._manifest.places, self._leader and self._leader.plan)
+        self._end = self._segment_end()
+        self._build_executor()
+        iteration = self._base.iteration
+        while self._end.includes(iteration):
+            self._iterate(iteration)
+            iteration += 1
         self._position = (None, "checkpoint")
         self.lanes.drain()
-        return self._finish(iterations)
+        return self._finish(iteration)
+
+    def _iterate(self, iteration: int) -> None:
+        self._mailbox.check()
+        begun = time.time()
+        self._position = (iteration, None)
+        loss = self._executor.iterate(iteration)
+        if loss is not None:
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss of iteration {iteration} is {loss}. The last checkpoint, of {self._base.iteration} "
+                    "iterations, is good; a smaller learning rate may help."
+                )
+            self._losses.append(loss)
+        self._iteration_ends.append(time.time())
+        seconds = self._iteration_ends[-1] - begun
+        if self._leader is not None:
+            self._leader.allowance.observe(seconds)
+        self._report(iteration + 1)
+        self._tell(iteration, seconds)
 
     # -- before the first iteration ---------------------------------------------------------------------------------
 
-    def _prepare(self, iterations: range) -> None:
-        training, event, source = self._manifest.training, self._event, self._invocation.source
-        artifacts, stage = self._invocation.artifacts, self._stage
-        self._position = (None, "start")
-        commit = read_commit(artifacts, event.run, event.segment)
+    def _load(self) -> None:
+        training, source, stage = self._manifest.training, self._invocation.source, self._stage
         self._layers, _ = build_layers(
             self._manifest.model, source, stage.first_layer, stage.end_layer, training.seed, training.dtype
         )
         self._optimizer = build_optimizer(training.optimizer, self._layers.parameters())
-        load_layers(artifacts, commit, self._layers, stage.first_layer, self._optimizer)
+        run, artifacts = self._event.run, self._invocation.artifacts
+        load_layers(artifacts, run, self._base, self._layers, stage.first_layer, self._optimizer)
+        self._data = self._readers()
+
+    def _build_executor(self) -> None:
+        training = self._manifest.training
         module = StageModule(
             self._layers,
-            first_layer=stage.first_layer,
+            first_layer=self._stage.first_layer,
             seed=training.seed,
-            loss=build_loss(training.loss, source) if self._is_last else None,
+            loss=build_loss(training.loss, self._invocation.source) if self._is_last else None,
             is_first=self._is_first,
             recompute=stage.recompute,
         )
         self._executor = Executor(
             self._manifest,
-            event,
+            self._event,
             gang=self.gang,
             lanes=self.lanes,
             recorder=self._recorder,
             module=module,
             parameters=[p for p in self._layers.parameters() if p.requires_grad],
             optimizer=self._optimizer,
-            readers=self._readers(),
-            iterations=iterations,
+            readers=self._data,
+            iterations=range(self._base.iteration, self._end.limit),
+            certain=lambda: self._end.certain,
         )
 
     def _readers(self) -> dict[str, ShardReader]:
@@ -161,20 +184,38 @@ class Worker:
         index = ShardIndex.model_validate_json(artifacts.get(keys.data_index(self._manifest.dataset.sha256)))
         return {field: ShardReader(store=artifacts, index=index, field=field, seed=seed) for field in fields}
 
-    # -- around the iterations -------------------------------------------------------------------------------------
+    # -- the segment's end -----------------------------------------------------------------------------------------
 
-    def _check_life_time(self, iteration: int) -> None:
-        self._mailbox.check()
-        remaining, ends = self._invocation.remaining_s(), self._iteration_ends
-        longest = max((end - begin for begin, end in pairwise(ends)), default=0.0)
-        needed = LONGEST_ITERATIONS * longest + CHECKPOINT_SHARE * self._manifest.segment.timeout_s
-        if remaining < needed:
-            raise FuncpipeError(
-                f"segment {self._event.segment} does not fit into the function's life time: {remaining:.1f} s are left "
-                f"before iteration {iteration}, and one iteration and the checkpoint may need {needed:.1f} s "
-                f"(timeout_s: {self._manifest.segment.timeout_s}). Plan again with a smaller "
-                f"limits.max_segment_iterations (now {self._manifest.segment.iterations})."
-            )
+    def _ready(self) -> Ready:
+        now, invocation = time.time(), self._invocation
+        return Ready(
+            at=now,
+            remaining_s=invocation.remaining_s(),
+            billed_s=invocation.init_s + now - invocation.started_at,
+        )
+
+    def _known_limit(self) -> tuple[int, EndReason]:
+        """Where the segment ends at the latest, as far as everybody knows when it begins."""
+        first, longest = self._base.iteration, self._manifest.segment.max_iterations
+        limit = min(self._manifest.iterations, first + longest if longest else self._manifest.iterations)
+        if self._go.end is not None and self._go.end.iteration < limit:
+            return self._go.end.iteration, self._go.end.reason
+        return limit, EndReason.FINISHED if limit == self._manifest.iterations else EndReason.TIME
+
+    def _segment_end(self) -> SegmentEnd:
+        limit, at_limit = self._known_limit()
+        if self._leader is not None:
+            return self._leader.segment_end(limit, at_limit)
+
+        def look() -> End | None:
+            try:
+                return End.model_validate_json(bytes(self._invocation.artifacts.get(self.gang.end)))
+            except KeyNotFound:
+                return None
+
+        return FollowersEnd(self._base.iteration, limit, at_limit, ask=lambda: self.lanes.background(look))
+
+    # -- around the iterations -------------------------------------------------------------------------------------
 
     def _report(self, done: int) -> None:
         now = time.time()
@@ -195,65 +236,64 @@ class Worker:
         key, body = self.gang.progress(event.stage, event.replica), progress.model_dump_json().encode()
         self._progress = self.lanes.background(lambda: self._invocation.artifacts.put(key, body))
 
-    def _tell(self, iteration: int, seconds: float, iterations: range) -> None:
+    def _tell(self, iteration: int, seconds: float) -> None:
+        first = self._base.iteration
+        expected = min(self._end.limit, first + self._manifest.segment.iterations) - first
         self._invocation.observe(
             IterationDone(
                 iteration=iteration,
                 seconds=seconds,
                 loss=self._losses[-1] * self._stage.replicas if self._losses else None,
-                segment_share=(iteration + 1 - iterations.start) / len(iterations),
+                segment_share=min(1.0, (iteration + 1 - first) / expected),
             )
         )
 
-    def _finish(self, iterations: range) -> WorkerSummary:
-        """Checkpoint, then summary, then (on the gang's first worker) the commit: each only after what it rests on."""
+    # -- after the last iteration ----------------------------------------------------------------------------------
+
+    def _finish(self, end: int) -> WorkerSummary:
+        """Checkpoint, then summary, then (on the leader) the commit: each only after what it rests on."""
         artifacts, event = self._invocation.artifacts, self._event
-        digests: dict[int, str] = {}
+        files: dict[int, str] = {}
+        begun = time.time()
         if event.replica == 0:
-            prefix = self.gang.checkpoint_prefix
-            digests = save_layers(artifacts, prefix, self._layers, self._stage.first_layer, self._optimizer)
+            files = save_layers(
+                artifacts,
+                event.run,
+                self.gang.generation,
+                self._layers,
+                self._stage.first_layer,
+                self._optimizer,
+                before=self._base.layers,
+            )
+        checkpoint_s = time.time() - begun
         timeline = "[" + ",\n".join(item.model_dump_json() for item in self._recorder.events) + "]\n"
         artifacts.put(self.gang.timeline(event.stage, event.replica), timeline.encode())
-        if event.replica != 0:
-            return self._summarise(iterations, {})
-        for replica in range(1, self._stage.replicas):
-            self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
-        if iterations:
-            for name in self._executor.left_behind(iterations[-1]):  # all replicas are done: nobody reads these now
-                self._mailbox.discard(name)
-        summary = self._summarise(iterations, digests)
-        if event.stage == 0:
-            self._commit(iterations, summary)
+        if event.replica == 0:
+            for replica in range(1, self._stage.replicas):
+                self._mailbox.wait(artifacts, self.gang.summary(event.stage, replica))
+            if end > self._base.iteration:
+                for name in self._executor.left_behind(end - 1):  # all replicas are done: nobody reads these now
+                    self._mailbox.discard(name)
+        summary = self._summarise(end, files, checkpoint_s)
+        artifacts.put(self.gang.summary(event.stage, event.replica), summary.model_dump_json().encode())
+        if self._leader is not None:
+            self._position = (None, "commit")
+            self._leader.commit(summary, self._end.reason)
         return summary
 
-    def _summarise(self, iterations: range, digests: dict[int, str]) -> WorkerSummary:
-        event = self._event
-        summary = WorkerSummary(
-            event=event,
+    def _summarise(self, end: int, files: dict[int, str], checkpoint_s: float) -> WorkerSummary:
+        return WorkerSummary(
+            event=self._event,
             started_at=self._invocation.started_at,
             ended_at=time.time(),
-            first_iteration=iterations.start,
-            end_iteration=iterations.stop,
+            first_iteration=self._base.iteration,
+            end_iteration=end,
+            init_s=self._invocation.init_s,
             iteration_ends=self._iteration_ends,
             losses=self._losses,
             peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20,
             traffic=self._invocation.counter.traffic,
             request_id=self._invocation.request_id,
-            checkpoint={str(index): digest for index, digest in digests.items()},
+            checkpoint={str(index): name for index, name in files.items()},
+            checkpoint_s=checkpoint_s,
         )
-        key = self.gang.summary(event.stage, event.replica)
-        self._invocation.artifacts.put(key, summary.model_dump_json().encode())
-        return summary
-
-    def _commit(self, iterations: range, own: WorkerSummary) -> None:
-        digests = dict(own.checkpoint)
-        for stage in range(1, len(self._manifest.stages)):
-            data = self._mailbox.wait(self._invocation.artifacts, self.gang.summary(stage, 0)).data
-            digests |= WorkerSummary.model_validate_json(data).checkpoint
-        commit = Commit(
-            number=self._event.segment + 1,
-            iteration=iterations.stop,
-            prefix=self.gang.checkpoint_prefix,
-            layers=[digests[str(index)] for index in range(self._manifest.layer_count)],
-        )
-        write_commit(self._invocation.artifacts, self._event.run, commit)

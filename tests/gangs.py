@@ -9,10 +9,11 @@ import torch
 
 from launch.local_gang import LocalGang
 from launch.staging import stage_run
+from runtime import keys
 from runtime.checkpoint import load_weights
 from runtime.dataset import load_dataset
 from runtime.manifest import Manifest
-from runtime.records import Failure, TimelineEvent, WorkerSummary
+from runtime.records import Abort, Commit, Failure, TimelineEvent, WorkerSummary, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
 from runtime.store_wrappers import LinkSpec
@@ -66,6 +67,17 @@ class FixtureRun:
     @property
     def failures(self) -> list[Failure]:
         return [Failure.model_validate_json(data) for data in self._records("failure")]
+
+    @property
+    def outcomes(self) -> list[Commit | Abort]:
+        """Of all attempts, and the commit that the run begins with, in order."""
+        store = self.gang.artifacts
+        found = [parse_outcome(store.get(key)) for key in store.list(keys.outcomes_prefix(self.run))]
+        return sorted(found, key=lambda outcome: outcome.at)
+
+    @property
+    def commits(self) -> list[Commit]:
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Commit)]
 
     @property
     def timeline(self) -> list[TimelineEvent]:

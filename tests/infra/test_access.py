@@ -187,7 +187,7 @@ def test_no_role_has_a_wildcard_action_or_resource(stack: Synthesised) -> None:
             assert statement["Effect"] == "Allow"
             assert not [action for action in listed(statement["Action"]) if "*" in action]
             for resource in map(text, listed(statement["Resource"])):
-                within_a_run = resource.removesuffix(keys.ABORT_FORMAT.format("*", "*", "*"))
+                within_a_run = resource.removesuffix(keys.OUTCOME_FORMAT.format("*", "*", "*"))
                 assert "*" not in within_a_run.removesuffix("*"), resource
                 assert resource.startswith("arn(") or "Name(" in resource or resource in stack.template["Resources"]
 

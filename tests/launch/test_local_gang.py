@@ -12,6 +12,7 @@ import torch
 from launch.staging import stage_run
 from runtime import keys
 from runtime.errors import UserInputError
+from runtime.records import Abort, Claim, EndReason, FailureKind
 from runtime.schedule import Lane
 from runtime.store_wrappers import LinkSpec
 from tests.gangs import SOURCE, FixtureRun
@@ -48,7 +49,7 @@ def test_an_exception_stops_the_gang_and_says_where(tmp_path):
 
 
 def test_a_killed_worker_is_noticed_and_the_others_stop(tmp_path):
-    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=10_000, **TINY)
+    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=10_000, attempts=1, **TINY)
     run.gang.start()
     while len(run.gang.worker_pids) < run.manifest.workers:
         assert run.gang.poll()
@@ -124,13 +125,48 @@ def test_workers_refuse_another_plan_than_the_deployed_one(tmp_path):
 
 
 def test_a_segment_that_does_not_fit_its_life_time_says_what_to_do(tmp_path):
-    options = {"model": "tiny:build_slow", "layers": [2, 2], "timeout_s": 3, "epochs": 10_000}
+    options = {"model": "tiny:build_slow", "layers": [2, 2], "timeout_s": 3, "checkpoint_s": 2.0, "epochs": 10_000}
     run = FixtureRun(tmp_path, **options)
     run.gang.start()
     run.gang.wait()
-    assert "does not fit into the function's life time" in run.gang.failure.error
-    assert "limits.max_segment_iterations" in run.gang.failure.error
+    assert "does not fit into the functions' life time" in run.gang.failure.error
+    assert "Plan again with more stages or larger limits.memory_mb" in run.gang.failure.error
     assert run.gang.failure.traceback == ""
+    assert [outcome for outcome in run.outcomes if isinstance(outcome, Abort)][0].retryable is False
+
+
+def test_a_short_life_time_makes_more_segments_and_the_same_weights(tmp_path):
+    options = {"model": "tiny:build_slow", "model_args": {"seconds": 0.02}, "layers": [1, 1, 2], "replicas": [2, 1, 1]}
+    options |= {"global_batch_size": 16, "micro_batch_size": 4, "epochs": 8, "predicted_iteration_s": 0.1}
+    one = FixtureRun(tmp_path / "one", **options).train()
+    many = FixtureRun(tmp_path / "many", timeout_s=2, **options).train()
+    assert len(one.commits) == 2
+    assert len(many.commits) >= 1 + 5
+    assert [commit.reason for commit in many.commits[1:-1]] == [EndReason.TIME] * (len(many.commits) - 2)
+    assert many.commits[-1].reason is EndReason.FINISHED
+    assert all(torch.equal(many.weights[name], value) for name, value in one.weights.items())
+    assert many.inbox_objects == []
+    for segment, commit in enumerate(many.commits[1:]):
+        ends = {s.end_iteration for s in many.summaries if s.event.segment == segment}
+        assert ends == {commit.iteration}, "all workers of a gang end at the same iteration"
+
+
+def test_a_killed_gang_is_tried_again_and_nothing_of_it_is_in_the_result(tmp_path):
+    options = {"model": "tiny:build", "layers": [5, 3], "replicas": [1, 2], "global_batch_size": 16}
+    options |= {"micro_batch_size": 4, "epochs": 8, "model_args": {"dropout": 0.2}, "segment_iterations": 16}
+    whole = FixtureRun(tmp_path / "whole", **options).train()
+    run = FixtureRun(tmp_path / "killed", **options)
+    run.gang.start()
+    claim = keys.GangKeys("run", 1, 0).claim(1, 1)
+    while claim not in run.gang.artifacts.list(claim):
+        assert run.gang.poll(), run.gang.stop_reason
+    worker = Claim.model_validate_json(run.gang.artifacts.get(claim)).request_id
+    os.kill(int(worker.removeprefix("local-")), signal.SIGKILL)
+    run.gang.wait()
+    assert run.gang.stop_reason is None
+    (aborted,) = [outcome for outcome in run.outcomes if isinstance(outcome, Abort)]
+    assert (aborted.failure.kind, aborted.retryable) == (FailureKind.DIED, True)
+    assert all(torch.equal(run.weights[name], value) for name, value in whole.weights.items())
 
 
 def test_workers_do_not_outlive_the_process_that_started_them(tmp_path):

@@ -1,0 +1,112 @@
+"""What a gang's leader does besides its own work: the gang's time and money, the segment's end, the commit."""
+
+import time
+from collections.abc import Iterable
+
+from runtime import keys
+from runtime.allowance import Allowance
+from runtime.barrier import LEADER
+from runtime.closing import files_of, sweep, write_commit
+from runtime.errors import FuncpipeError
+from runtime.mailbox import Mailbox
+from runtime.manifest import Manifest
+from runtime.outcome import read_outcome
+from runtime.records import Abort, Commit, End, EndReason, Go, Ready, WorkerEvent, WorkerSummary
+from runtime.segment_end import LeadersEnd
+from runtime.spending import aborted_s, aborted_usd, billed_s, committed_usd
+from runtime.store import Store
+from runtime.store_wrappers import TrafficCounter
+
+
+class Account:
+    """What the run has been billed for up to a gang's start: until the last commit, and by the attempts since."""
+
+    def __init__(self, artifacts: Store, manifest: Manifest, event: WorkerEvent, base: Commit) -> None:
+        earlier = [keys.GangKeys(event.run, event.segment, attempt) for attempt in range(event.attempt)]
+        aborts = [outcome for gang in earlier if isinstance(outcome := read_outcome(artifacts, gang), Abort)]
+        self._manifest = manifest
+        self.spent_usd = base.spent_usd + sum(aborted_usd(manifest, abort) for abort in aborts)
+        self.billed_s = base.billed_s + manifest.workers * sum(aborted_s(manifest, abort) for abort in aborts)
+
+    def with_gang(self, summaries: Iterable[WorkerSummary]) -> tuple[float, float]:
+        """Seconds and USD when the gang's workers have ended."""
+        told = list(summaries)
+        seconds = self.billed_s + sum(billed_s(summary) for summary in told)
+        return seconds, self.spent_usd + committed_usd(self._manifest, told)
+
+
+class Leader:
+    """One segment's. ``plan`` when all workers are ready, then ``segment_end``, at last ``commit``."""
+
+    def __init__(
+        self, mailbox: Mailbox, manifest: Manifest, event: WorkerEvent, base: Commit, counter: TrafficCounter
+    ) -> None:
+        self._mailbox, self._manifest, self._event, self._base = mailbox, manifest, event, base
+        self._counter = counter
+        self.allowance: Allowance
+
+    def plan(self, ready: list[Ready]) -> Go:
+        """What all workers are told before they begin. Raises FuncpipeError when no time is left for iterations."""
+        self._account = Account(self._mailbox.artifacts, self._manifest, self._event, self._base)
+        self.allowance = Allowance(
+            self._manifest,
+            self._base,
+            spent_usd=self._account.spent_usd,
+            ready=ready,
+            traffic=lambda: self._counter.traffic,
+        )
+        if (left_s := self.allowance.time_left_s) <= 0:
+            raise FuncpipeError(
+                f"segment {self._event.segment} does not fit into the functions' life time: start-up took "
+                f"{self.allowance.start_up_s:.1f} s, and the checkpoint may need {self.allowance.closing_s:.1f} s, so "
+                f"{left_s:.1f} s are left for iterations (timeout_s: {self._manifest.segment.timeout_s}). Plan again "
+                "with more stages or larger limits.memory_mb."
+            )
+        return Go(remaining_s=self.allowance.remaining_s, end=self.allowance.end_from_start(self._base.iteration))
+
+    def segment_end(self, limit: int, at_limit: EndReason) -> LeadersEnd:
+        """As ``runtime.segment_end``; an end is written where there is somebody to read it."""
+        return LeadersEnd(self._base.iteration, limit, at_limit, allowance=self.allowance, tell=self._tell)
+
+    def _tell(self, end: End) -> None:
+        if self._manifest.workers > 1:
+            self._mailbox.artifacts.put(self._mailbox.gang.end, end.model_dump_json().encode())
+
+    def commit(self, own: WorkerSummary, reason: EndReason) -> None:
+        """Awaits all summaries, makes the checkpoint count, and sweeps.
+
+        Args:
+            own: the leader's summary.
+            reason: why the segment ended.
+
+        Raises:
+            GangAborted, Stalled: another worker failed, or is too slow.
+        """
+        summaries = [own, *self._others()]
+        # The leader is billed for waiting, too, and for its requests meanwhile.
+        summaries[0] = own.model_copy(update={"ended_at": time.time(), "traffic": self._counter.traffic})
+        billed, spent_usd = self._account.with_gang(summaries)
+        if reason is EndReason.TIME and not self.allowance.affords_another(spent_usd):
+            reason = EndReason.BUDGET
+        commit = Commit(
+            number=self._event.segment + 1,
+            attempt=self._event.attempt,
+            base=self._event.commit,
+            iteration=own.end_iteration,
+            layers=files_of(summaries, self._manifest.layer_count, own.end_iteration),
+            reason=reason,
+            billed_s=billed,
+            spent_usd=spent_usd,
+            iteration_s=self.allowance.longest_s or self._base.iteration_s,
+            checkpoint_s=max(summary.checkpoint_s for summary in summaries),
+            at=time.time(),
+        )
+        write_commit(self._mailbox.artifacts, self._mailbox.gang, commit)
+        sweep(self._mailbox.artifacts, self._event.run, commit, self._manifest.checkpoints_kept)
+
+    def _others(self) -> list[WorkerSummary]:
+        artifacts, gang = self._mailbox.artifacts, self._mailbox.gang
+        keys_of_others = [gang.summary(*place) for place in self._manifest.places if place != LEADER]
+        return [
+            WorkerSummary.model_validate_json(bytes(self._mailbox.wait(artifacts, key).data)) for key in keys_of_others
+        ]
