@@ -72,7 +72,9 @@ def _one_stage(manifest: Manifest) -> list[float]:
     with _folder() as root:
         artifacts, inbox = DirectoryStore(Path(root) / "artifacts"), DirectoryStore(Path(root) / "inbox")
         stage_run(manifest, CHARGPT, RUN, artifacts)
-        event = WorkerEvent(run=RUN, segment=0, attempt=0, stage=0, replica=0, manifest_sha256=manifest.sha256)
+        event = WorkerEvent(
+            run=RUN, segment=0, attempt=0, stage=0, replica=0, manifest_sha256=manifest.sha256, commit="initial"
+        )
         deadline = time.monotonic() + LIFE_S
         worker = Worker(
             Invocation(

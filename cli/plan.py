@@ -88,10 +88,10 @@ def _view(manifest: "Manifest") -> "Group":
             f"{predicted.synchronise_s:.3g}",
             f"{predicted.memory_mb:,.0f}",
         )
-    total = manifest.predicted
+    total, spending = manifest.predicted, manifest.spending
     text = (
         f"predicted: {total.iteration_s:.3g} s and {total.usd_per_iteration:.3g} USD per iteration; "
         f"{manifest.iterations} iterations in {manifest.segments} segment(s): {total.total_s:,.0f} s, "
-        f"{total.usd_total:.3g} USD\n{spending_line(manifest.spending.budget_usd, manifest.spending.segment_at_most_usd)}"
+        f"{total.usd_total:.3g} USD\n{spending_line(spending.budget_usd, spending.segment_at_most_usd)}"
     )
     return Group(table, text)

@@ -106,7 +106,7 @@ class Allowance:
         budget = self._manifest.spending.budget_usd
         if budget is None:
             return inf
-        spent = self._spent_usd() if spent_usd is None else spent_usd
+        spent = self.spent_usd if spent_usd is None else spent_usd
         return (budget - spent) / self._usd_per_s() - self.closing_s
 
     def __call__(self) -> tuple[float, EndReason]:
@@ -141,7 +141,9 @@ class Allowance:
     def _requests_usd(self) -> float:
         return self._manifest.workers * requests_usd(self._traffic(), self._manifest.spending.prices)
 
-    def _spent_usd(self) -> float:
+    @property
+    def spent_usd(self) -> float:
+        """By the run, up to now."""
         elapsed = self._clock() - self._met_at
         attempt_usd = self._manifest.spending.prices.usd_per_attempt
         return self._spent_at_meeting + attempt_usd + gang_usd_per_s(self._manifest) * elapsed + self._requests_usd()

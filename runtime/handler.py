@@ -13,7 +13,6 @@ import json
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -24,18 +23,16 @@ import torch
 
 from runtime import keys
 from runtime.barrier import claim
-from runtime.checkpoint import Diverged
 from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
+from runtime.failures import failure_of, leave, message_of
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.log import LogLevel, worker_log
-from runtime.mailbox import GangAborted, Stalled
 from runtime.manifest import Manifest, parse_manifest
 from runtime.metrics import IterationDone, MetricLines
-from runtime.outcome import decide
 from runtime.process import age_s
-from runtime.records import Abort, Failure, FailureKind, WorkerEvent, WorkerSummary
+from runtime.records import WorkerEvent, WorkerSummary
 from runtime.source import source_sha256
-from runtime.store import KeyNotFound, Store, StoreUnavailable
+from runtime.store import KeyNotFound, Store
 from runtime.store_faults import FaultSpec, FaultyStore
 from runtime.store_retries import RetryingStore
 from runtime.store_urls import open_store
@@ -148,9 +145,9 @@ def handle(
         return worker.run()
     except Exception as error:  # whatever the user's model raises must stop the gang and be told
         cause = (worker and worker.lanes.first_error) or error
-        failure = _failure(worker_event, worker, cause)
-        _leave(failure, artifacts, gang, begun_at=started_at - init_s)
-        raise WorkerFailed(_message(failure), failure) from cause
+        failure = failure_of(worker_event, worker.position if worker else (None, "start"), cause)
+        leave(failure, artifacts, gang, begun_at=started_at - init_s)
+        raise WorkerFailed(message_of(failure), failure) from cause
 
 
 def _threads(environment: Mapping[str, str]) -> int:
@@ -202,50 +199,3 @@ def _planned_source(environment: Mapping[str, str], manifest: Manifest) -> Path:
             f"{manifest.hashes.source}); deploy code or an image that has it, or plan again with `funcpipe plan`"
         )
     return folder
-
-
-_KINDS = (
-    (GangAborted, FailureKind.ABORTED),
-    (Stalled, FailureKind.STALLED),
-    (StoreUnavailable, FailureKind.STORAGE),
-    (Diverged, FailureKind.DIVERGED),
-    (BaseException, FailureKind.EXCEPTION),
-)
-
-
-def _failure(event: WorkerEvent, worker: Worker | None, error: BaseException) -> Failure:
-    iteration, instruction = worker.position if worker else (None, "start")
-    expected = isinstance(error, FuncpipeError)
-    return Failure(
-        event=event,
-        kind=next(kind for type_, kind in _KINDS if isinstance(error, type_)),
-        iteration=iteration,
-        instruction=instruction,
-        error=f"{type(error).__name__}: {error}",
-        traceback="" if expected else "".join(traceback.format_exception(error)),
-        at=time.time(),
-    )
-
-
-def _leave(failure: Failure, artifacts: Store, gang: keys.GangKeys, begun_at: float) -> None:
-    """Makes the gang stop, and leaves the failure's record."""
-    if failure.kind is not FailureKind.ABORTED:
-        abort = Abort(
-            reason="failure",
-            retryable=failure.kind.retryable,
-            message=_message(failure),
-            failure=failure,
-            begun_at=begun_at,
-            at=failure.at,
-        )
-        decide(artifacts, gang, abort)
-    record = gang.failure(failure.event.stage, failure.event.replica)
-    artifacts.put(record, failure.model_dump_json().encode())
-
-
-def _message(failure: Failure) -> str:
-    event = failure.event
-    return (
-        f"stage {event.stage}, replica {event.replica}, segment {event.segment}, attempt {event.attempt}, "
-        f"iteration {failure.iteration}, instruction {failure.instruction}: {failure.error}"
-    )

@@ -159,7 +159,7 @@ class Worker:
             seed=training.seed,
             loss=build_loss(training.loss, self._invocation.source) if self._is_last else None,
             is_first=self._is_first,
-            recompute=stage.recompute,
+            recompute=self._stage.recompute,
         )
         self._executor = Executor(
             self._manifest,
@@ -245,6 +245,7 @@ class Worker:
                 seconds=seconds,
                 loss=self._losses[-1] * self._stage.replicas if self._losses else None,
                 segment_share=min(1.0, (iteration + 1 - first) / expected),
+                spent_usd=self._leader.allowance.spent_usd if self._leader else None,
             )
         )
 

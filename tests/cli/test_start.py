@@ -103,7 +103,7 @@ def test_start_stages_and_starts_and_says_what_next(aws, tmp_path, capsys):
     assert "funcpipe watch first" in shown and "funcpipe stop first" in shown
     assert aws.executions[arn("first")]["input"] == {"run": "first"}
     assert bucket(tmp_path).get(keys.manifest("first")) == (tmp_path / "p" / "manifest.json").read_bytes()
-    assert bucket(tmp_path).get(keys.commit("first", 0))
+    assert bucket(tmp_path).get(keys.commit("first", "initial"))
 
 
 def test_start_with_json_tells_where_the_run_is(aws, capsys):
@@ -199,7 +199,7 @@ def test_stop_ends_the_execution_and_tells_the_workers(aws, tmp_path, capsys):
         "iterations_total": 4,
     }
     assert aws.executions[arn("first")]["status"] == "ABORTED"
-    marker = Abort.model_validate_json(bucket(tmp_path).get(keys.GangKeys("first", 0, 0).abort))
+    marker = Abort.model_validate_json(bucket(tmp_path).get(keys.GangKeys("first", 0, 0).outcome))
     assert marker.reason == "stopped"
     assert main(["stop", "first"]) == 0
     assert "had ended already" in capsys.readouterr().out

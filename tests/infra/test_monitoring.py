@@ -119,7 +119,9 @@ def test_the_dashboard_shows_just_the_metrics_that_workers_send(monitored: Synth
     sent = set()
     for stage, function in enumerate(monitored.functions):
         lines: list[str] = []
-        event = WorkerEvent(run="r", segment=0, attempt=0, stage=stage, replica=0, manifest_sha256="a" * 64)
+        event = WorkerEvent(
+            run="r", segment=0, attempt=0, stage=stage, replica=0, manifest_sha256="a" * 64, commit="initial"
+        )
         metrics = MetricLines(monitored.environment(function)["FUNCPIPE_METRICS"], event, lines.append)
         loss, spent_usd = 2.0 if stage == 11 else None, 0.1 if stage == 0 else None
         with pytest.raises(WorkerFailed), metrics.writing():

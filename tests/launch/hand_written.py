@@ -2,7 +2,7 @@
 
 from runtime import keys
 from runtime.manifest import Manifest
-from runtime.records import Abort, Commit, Failure, Progress, Traffic, WorkerEvent, WorkerSummary
+from runtime.records import Abort, Commit, EndReason, Failure, Progress, Traffic, WorkerEvent, WorkerSummary
 from runtime.store import Store
 
 RUN = "by-hand"
@@ -10,7 +10,13 @@ RUN = "by-hand"
 
 def event(manifest: Manifest, stage: int, replica: int = 0, segment: int = 0, attempt: int = 0) -> WorkerEvent:
     return WorkerEvent(
-        run=RUN, segment=segment, attempt=attempt, stage=stage, replica=replica, manifest_sha256=manifest.sha256
+        run=RUN,
+        segment=segment,
+        attempt=attempt,
+        stage=stage,
+        replica=replica,
+        manifest_sha256=manifest.sha256,
+        commit=f"{segment - 1}-0" if segment else keys.INITIAL,
     )
 
 
@@ -19,11 +25,20 @@ def put_manifest(store: Store, manifest: Manifest) -> None:
 
 
 def put_commit(store: Store, manifest: Manifest, number: int) -> None:
-    """The commit after ``number`` segments."""
+    """The commit after ``number`` segments of the predicted length."""
     done = min(number * manifest.segment.iterations, manifest.iterations)
-    layers = ["e" * 64] * manifest.layer_count
-    commit = Commit(number=number, iteration=done, prefix=keys.initial_prefix(RUN), layers=layers)
-    store.put(keys.commit(RUN, number), commit.model_dump_json().encode())
+    ended = EndReason.FINISHED if done == manifest.iterations else EndReason.TIME
+    commit = Commit(
+        number=number,
+        base=None if number == 0 else f"{number - 2}-0" if number > 1 else keys.INITIAL,
+        iteration=done,
+        layers=[f"{keys.INITIAL}/{'e' * 64}"] * manifest.layer_count,
+        reason=ended if number else None,
+        billed_s=10.0 * number,
+        spent_usd=0.001 * number,
+        at=1000.0 + number,
+    )
+    store.put(keys.commit(RUN, commit.name), commit.model_dump_json().encode())
 
 
 def put_progress(
@@ -67,7 +82,8 @@ def put_summary(
     traffic: Traffic | None = None,
     request_id: str = "local-1",
 ) -> None:
-    iterations = manifest.segment_range(segment)
+    begin = segment * manifest.segment.iterations
+    iterations = range(begin, min(begin + manifest.segment.iterations, manifest.iterations))
     summary = WorkerSummary(
         event=event(manifest, stage, replica, segment),
         started_at=started_at,
@@ -91,7 +107,13 @@ def put_failure(store: Store, failure: Failure) -> None:
 
 
 def put_abort(store: Store, abort: Abort, segment: int = 0, attempt: int = 0) -> None:
-    store.put(keys.GangKeys(RUN, segment, attempt).abort, abort.model_dump_json().encode())
+    store.put(keys.GangKeys(RUN, segment, attempt).outcome, abort.model_dump_json().encode())
+
+
+def an_abort(message: str, failure: Failure | None = None, *, retryable: bool = False, at: float = 1005.0) -> Abort:
+    """By a worker that failed, or, without one, by the run's owner."""
+    reason = "failure" if failure else "stopped"
+    return Abort(reason=reason, retryable=retryable, message=message, failure=failure, begun_at=1000.0, at=at)
 
 
 def a_failure(

@@ -132,7 +132,7 @@ def test_a_segment_that_does_not_fit_its_life_time_says_what_to_do(tmp_path):
     assert "does not fit into the functions' life time" in run.gang.failure.error
     assert "Plan again with more stages or larger limits.memory_mb" in run.gang.failure.error
     assert run.gang.failure.traceback == ""
-    assert [outcome for outcome in run.outcomes if isinstance(outcome, Abort)][0].retryable is False
+    assert next(outcome for outcome in run.outcomes if isinstance(outcome, Abort)).retryable is False
 
 
 def test_a_short_life_time_makes_more_segments_and_the_same_weights(tmp_path):

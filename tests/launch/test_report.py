@@ -4,9 +4,18 @@ from launch.bill import bill_by_records
 from launch.report import make_report
 from launch.run_records import RunRecords
 from launch.status import RunState, StatusReader
-from runtime.records import Abort, Traffic
+from runtime.records import Traffic
 from runtime.store_directory import DirectoryStore
-from tests.launch.hand_written import RUN, a_failure, put_abort, put_commit, put_failure, put_manifest, put_summary
+from tests.launch.hand_written import (
+    RUN,
+    a_failure,
+    an_abort,
+    put_abort,
+    put_commit,
+    put_failure,
+    put_manifest,
+    put_summary,
+)
 from tests.manifests import make_manifest
 
 
@@ -68,7 +77,7 @@ def test_time_memory_and_traffic_of_a_finished_run(store, manifest):
 def test_a_run_that_failed_at_once_still_has_an_account(store, manifest):
     cause = a_failure(manifest, stage=0)
     put_failure(store, cause)
-    put_abort(store, Abort(reason="failure", message="m", failure=cause, at=1005))
+    put_abort(store, an_abort("m", cause))
     made = report(store)
     assert made.state is RunState.FAILED
     assert made.failures == (cause,)

@@ -9,12 +9,12 @@ from planner.pricing import LAMBDA_USD_PER_GB_S
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import GangKeys
 from runtime.manifest import Architecture
-from runtime.records import Abort
 from runtime.store import Data, Store
 from runtime.store_directory import DirectoryStore
 from tests.launch.hand_written import (
     RUN,
     a_failure,
+    an_abort,
     event,
     put_abort,
     put_commit,
@@ -49,7 +49,7 @@ def status(store: Store, now: float = NOW):
 
 
 def finish_segment(store, manifest, segment: int, started_at: float = 900.0) -> None:
-    steps = len(manifest.segment_range(segment))
+    steps = min(4, 10 - 4 * segment)
     put_summary(store, manifest, 0, segment=segment, started_at=started_at, ended_at=started_at + 10)
     for replica in range(2):
         put_summary(
@@ -167,7 +167,7 @@ def test_a_failure_is_told_with_its_place_and_followers_are_not(store, manifest)
     cause = a_failure(manifest, stage=1, replica=1)
     put_failure(store, cause)
     put_failure(store, a_failure(manifest, stage=0, kind="aborted", at=1006))
-    put_abort(store, Abort(reason="failure", message="stage 1 failed", failure=cause, at=1005))
+    put_abort(store, an_abort("stage 1 failed", cause))
     found = status(store)
     assert found.state is RunState.FAILED
     assert found.failures == (cause,)
@@ -177,7 +177,7 @@ def test_a_failure_is_told_with_its_place_and_followers_are_not(store, manifest)
 
 def test_a_failure_known_only_from_the_abort_marker_is_told_too(store, manifest):
     cause = a_failure(manifest)
-    put_abort(store, Abort(reason="failure", message="m", failure=cause, at=1005))
+    put_abort(store, an_abort("m", cause))
     records = RunRecords(store, RUN)
     records.refresh()
     assert primary_failures(records) == (cause,)
@@ -188,7 +188,9 @@ def test_a_death_told_by_the_workflow_says_where_the_worker_was(store, manifest)
     put_progress(store, 1, 1, 7)
     cause = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": "Error: signal: killed"})
     marker = {
+        "outcome": "aborted",
         "reason": "failure",
+        "retryable": False,
         "message": f"stage 1, replica 1, segment 0, attempt 0: Runtime.ExitError: {cause}",
         "failure": {
             "event": event(manifest, 1, 1).model_dump(),
@@ -196,9 +198,10 @@ def test_a_death_told_by_the_workflow_says_where_the_worker_was(store, manifest)
             "error": f"Runtime.ExitError: {cause}",
             "at": "1970-01-01T00:16:45.000Z",
         },
+        "begun_at": "1970-01-01T00:16:40.000Z",
         "at": "1970-01-01T00:16:45.000Z",
     }
-    store.put(GangKeys(RUN, 0, 0).abort, json.dumps(marker).encode())
+    store.put(GangKeys(RUN, 0, 0).outcome, json.dumps(marker).encode())
     found = status(store)
     assert found.state is RunState.FAILED
     (failure,) = found.failures
@@ -209,7 +212,7 @@ def test_a_death_told_by_the_workflow_says_where_the_worker_was(store, manifest)
 
 def test_a_stopped_run_is_stopped(store):
     put_progress(store, 0, 0, 1)
-    put_abort(store, Abort(reason="stopped", message="by hand", at=1005))
+    put_abort(store, an_abort("by hand"))
     found = status(store)
     assert (found.state, found.message) == (RunState.STOPPED, "by hand")
 
@@ -217,13 +220,22 @@ def test_a_stopped_run_is_stopped(store):
 def test_a_stop_that_comes_with_a_segments_commit_is_a_stop(store, manifest):
     put_progress(store, 0, 0, 1)
     put_commit(store, manifest, 1)
-    put_abort(store, Abort(reason="stopped", message="by hand", at=1005), segment=0)
+    put_abort(store, an_abort("by hand"), segment=1)
     found = status(store)
     assert (found.state, found.message, found.segment) == (RunState.STOPPED, "by hand", 1)
 
 
+def test_between_two_attempts_a_run_goes_on(store, manifest):
+    put_abort(store, an_abort("m", a_failure(manifest, kind="died"), retryable=True))
+    assert status(store).state is RunState.RUNNING
+    put_abort(store, an_abort("m", a_failure(manifest, kind="died"), retryable=True), attempt=1)
+    put_abort(store, an_abort("the last one", a_failure(manifest, kind="stalled"), retryable=True), attempt=2)
+    found = status(store)
+    assert (found.state, found.message) == (RunState.FAILED, "the last one"), "attempts are used up"
+
+
 def test_a_new_attempt_leaves_the_old_ones_failure_behind(store, manifest):
-    put_abort(store, Abort(reason="failure", message="m", failure=a_failure(manifest), at=1005))
+    put_abort(store, an_abort("m", a_failure(manifest, kind="stalled"), retryable=True))
     put_progress(store, 0, 0, 1, attempt=1)
     found = status(store)
     assert (found.state, found.attempt) == (RunState.RUNNING, 1)
@@ -258,7 +270,7 @@ def test_what_does_not_change_is_read_once(tmp_path, store, manifest):
     listed.clear()
     reader.read(NOW)
     assert fetched == [GangKeys(RUN, 2, 0).progress(0, 0)]
-    assert listed == ["runs/by-hand/commits/", "runs/by-hand/aborts/", "runs/by-hand/segments/00002/"]
+    assert listed == ["runs/by-hand/outcomes/", "runs/by-hand/segments/00002/"]
 
 
 def test_following_yields_until_the_executor_ends_and_reads_after_it(store, manifest):

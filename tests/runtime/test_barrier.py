@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from runtime.barrier import meet
+from runtime.barrier import LEADER, claim, meet
 from runtime.keys import GangKeys
 from runtime.mailbox import GangAborted, Mailbox, Stalled
-from runtime.records import Abort
+from runtime.records import Abort, Go, Ready
 from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import CountingStore, TrafficCounter
@@ -25,6 +25,13 @@ def mailbox(store, **options):
     )
 
 
+def come_together(box, worker, workers):
+    """What the leader tells here is how many workers it has heard of."""
+    ready = Ready(at=0.0, remaining_s=1.0, billed_s=0.0)
+    plan = (lambda told: Go(remaining_s=len(told))) if worker == LEADER else None
+    return meet(box, worker, ready, workers, plan)
+
+
 def test_nobody_begins_before_the_last_one_is_there(tmp_path):
     """Looked at from the store: the word to go is given after the last sign of being ready, whoever is last."""
     for late in WORKERS:
@@ -32,7 +39,7 @@ def test_nobody_begins_before_the_last_one_is_there(tmp_path):
         begun = threading.Event()
 
         def come(worker, store=store, counter=counter, begun=begun):
-            meet(mailbox(CountingStore(store, counter)), worker, WORKERS)
+            assert come_together(mailbox(CountingStore(store, counter)), worker, WORKERS).remaining_s == 6
             begun.set()
 
         with ThreadPoolExecutor(len(WORKERS)) as pool:
@@ -53,17 +60,41 @@ def test_nobody_begins_before_the_last_one_is_there(tmp_path):
 
 def test_a_lone_worker_asks_for_nothing(tmp_path):
     counter = TrafficCounter()
-    meet(mailbox(CountingStore(DirectoryStore(tmp_path), counter)), (0, 0), [(0, 0)])
+    come_together(mailbox(CountingStore(DirectoryStore(tmp_path), counter)), (0, 0), [(0, 0)])
     assert counter.traffic == TrafficCounter().traffic
 
 
 def test_who_never_comes_is_named(tmp_path):
-    with pytest.raises(Stalled, match="ready/001-0000 did not appear"):
-        meet(mailbox(DirectoryStore(tmp_path), stall_timeout_s=0), (0, 0), [(0, 0), (1, 0)])
+    with pytest.raises(Stalled, match=r"ready/001-0000\.json did not appear"):
+        come_together(mailbox(DirectoryStore(tmp_path), stall_timeout_s=0), (0, 0), [(0, 0), (1, 0)])
 
 
-def test_the_abort_marker_ends_the_waiting(tmp_path):
+def test_the_attempts_outcome_ends_the_waiting(tmp_path):
     store = DirectoryStore(tmp_path)
-    store.put(GANG.abort, Abort(reason="stopped", message="enough", at=0.0).model_dump_json().encode())
+    store.put(
+        GANG.outcome,
+        Abort(reason="stopped", retryable=False, message="enough", begun_at=0.0, at=0.0).model_dump_json().encode(),
+    )
     with pytest.raises(GangAborted, match="enough"):
-        meet(mailbox(store), (1, 0), [(0, 0), (1, 0)])
+        come_together(mailbox(store), (1, 0), [(0, 0), (1, 0)])
+
+
+def test_of_several_invocations_of_a_worker_exactly_one_proceeds(tmp_path):
+    store = DirectoryStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: claim(store, GANG, (1, 0), "the-same-request"), range(8)))
+    assert sorted(told) == [False] * 7 + [True]
+    assert claim(store, GangKeys("run", 0, 1), (1, 0), "another attempt")
+
+
+class AnswersLate(DirectoryStore):
+    """Whose conditional PUT is done, and then repeated because the answer was lost."""
+
+    def put(self, key, body, *, if_absent=False):
+        super().put(key, body, if_absent=if_absent)
+        return super().put(key, body, if_absent=if_absent)
+
+
+def test_a_claim_that_storage_has_answered_twice_is_still_its_writers(tmp_path):
+    assert claim(AnswersLate(tmp_path), GANG, (1, 0), "a")
+    assert not claim(AnswersLate(tmp_path), GANG, (1, 0), "b")

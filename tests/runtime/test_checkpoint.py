@@ -3,16 +3,10 @@ import torch
 from torch import nn
 
 from runtime import keys
-from runtime.checkpoint import (
-    CheckpointError,
-    last_commit,
-    load_layers,
-    load_tensors,
-    load_weights,
-    save_layers,
-    write_commit,
-)
-from runtime.records import Commit
+from runtime.checkpoint import CheckpointError, Diverged, load_layers, load_tensors, load_weights, save_layers
+from runtime.keys import GangKeys
+from runtime.outcome import decide
+from runtime.records import Commit, EndReason
 from runtime.store_directory import DirectoryStore
 
 OPTIMIZERS = {
@@ -39,10 +33,26 @@ def step(net, optimizer, seed):
     optimizer.zero_grad()
 
 
-def save(store, net, optimizer, number=1):
-    digests = save_layers(store, "ck/", net[:2], 0, optimizer) | save_layers(store, "ck/", net[2:], 2, optimizer)
-    commit = Commit(number=number, iteration=3, prefix="ck/", layers=[digests[i] for i in range(len(net))])
-    assert write_commit(store, "r", commit)
+def commit_of(files, number=1, base=keys.INITIAL):
+    return Commit(
+        number=number,
+        base=base,
+        iteration=3 * number,
+        layers=[files[index] for index in sorted(files)],
+        reason=EndReason.TIME,
+        billed_s=1.0,
+        spent_usd=0.1,
+        at=0.0,
+    )
+
+
+def save(store, net, optimizer, number=1, before=()):
+    """The commit of segment ``number`` - 1, whose two stages have two and the remaining layers."""
+    generation = GangKeys("r", number - 1, 0).generation
+    files = save_layers(store, "r", generation, net[:2], 0, optimizer, before=before)
+    files |= save_layers(store, "r", generation, net[2:], 2, optimizer, before=before)
+    commit = commit_of(files, number, f"{number - 2}-0" if number > 1 else keys.INITIAL)
+    assert decide(store, GangKeys("r", number - 1, 0), commit) == commit
     return commit
 
 
@@ -57,8 +67,8 @@ def test_training_goes_on_as_if_nothing_had_been(tmp_path, kind):
     commit = save(store, net, optimizer)
     other = model()
     restored = OPTIMIZERS[kind](other.parameters())
-    load_layers(store, commit, other[:3], 0, restored)
-    load_layers(store, commit, other[3:], 3, restored)
+    load_layers(store, "r", commit, other[:3], 0, restored)
+    load_layers(store, "r", commit, other[3:], 3, restored)
     for seed in range(3, 5):
         step(net, optimizer, seed)
         step(other, restored, seed)
@@ -97,7 +107,7 @@ def test_buffers_outside_the_state_dict_are_kept_but_not_exported(tmp_path):
         f"{layer}.{name}" for layer in (0, 1) for name in ("positions", "a.scale")
     }
     other = nn.Sequential(Holding(), Holding())
-    load_layers(store, commit, other, 0, None)
+    load_layers(store, "r", commit, other, 0, None)
     assert torch.equal(other[1].positions, net[1].positions) and torch.equal(other[1].a.scale, net[1].a.scale)
     assert torch.equal(other[1].b.weight, net[1].a.weight)
 
@@ -105,15 +115,33 @@ def test_buffers_outside_the_state_dict_are_kept_but_not_exported(tmp_path):
 def test_a_damaged_file_is_noticed(tmp_path):
     store, net = DirectoryStore(tmp_path), model()
     commit = save(store, net, None)
-    key = keys.layer("ck/", 0)
+    key = keys.layer("r", commit.layers[0])
     body = bytearray(store.get(key))
     body[-1] ^= 1
     store.put(key, body)
-    with pytest.raises(CheckpointError, match=r"layer-00000\.safetensors is damaged"):
-        load_layers(store, commit, model(), 0, None)
+    with pytest.raises(CheckpointError, match=r"runs/r/layers/00000/\w{64}\.safetensors is damaged"):
+        load_layers(store, "r", commit, model(), 0, None)
     store.delete(key)
-    with pytest.raises(CheckpointError, match="is missing or damaged, though commit 1 lists it"):
+    with pytest.raises(CheckpointError, match="is missing, though a commit lists it"):
         load_weights(store, "r")
+
+
+def test_a_layer_that_has_not_changed_keeps_its_file(tmp_path):
+    store, net = DirectoryStore(tmp_path), model()
+    first = save(store, net, None)
+    with torch.no_grad():
+        net[0].bias += 1
+    second = save(store, net, None, number=2, before=first.layers)
+    assert [old == new for old, new in zip(first.layers, second.layers, strict=True)] == [False] + [True] * 4
+    assert second.layers[0].startswith("00001/")
+
+
+def test_a_parameter_that_is_not_finite_is_no_checkpoint(tmp_path):
+    net = model()
+    with torch.no_grad():
+        net[4].weight[0, 0] = float("nan")
+    with pytest.raises(Diverged, match=r"parameter out\.weight is not finite"):
+        save_layers(DirectoryStore(tmp_path), "r", "00000", net, 0, None)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -122,17 +150,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     other = model()
     other[0] = nn.Conv2d(1, 5, 3)
     with pytest.raises(CheckpointError, match=r"layer 0, param/weight: the checkpoint holds"):
-        load_layers(store, commit, other, 0, None)
+        load_layers(store, "r", commit, other, 0, None)
     other[0] = nn.Conv2d(1, 2, 3, bias=False)
     with pytest.raises(CheckpointError, match="layer 0 of the checkpoint is of another model"):
-        load_layers(store, commit, other, 0, None)
-
-
-def test_one_commit_per_number_and_the_newest_counts(tmp_path):
-    store = DirectoryStore(tmp_path)
-    with pytest.raises(CheckpointError, match="has no checkpoint"):
-        last_commit(store, "r")
-    first = save(store, model(), None)
-    assert not write_commit(store, "r", first.model_copy(update={"prefix": "other/"}))
-    save(store, model(), None, number=10)
-    assert last_commit(store, "r").number == 10
+        load_layers(store, "r", commit, other, 0, None)

@@ -24,7 +24,7 @@ handler(json.loads(sys.argv[1]), context)
 
 def invoke(run: FixtureRun, **environment: str) -> tuple[int, list[str]]:
     """Exit status, and the lines on standard output."""
-    event = {"run": run.run, "segment": 0, "attempt": 0, "stage": 0, "replica": 0}
+    event = {"run": run.run, "segment": 0, "attempt": 0, "stage": 0, "replica": 0, "commit": "initial"}
     event["manifest_sha256"] = run.manifest.sha256
     surroundings = {
         **os.environ,

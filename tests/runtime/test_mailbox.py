@@ -103,16 +103,16 @@ def test_the_end_of_the_life_time_ends_the_wait(tmp_path, clock):
         mailbox(tmp_path, clock, deadline=5).wait(Late(10**6, clock), "k")
 
 
-def test_the_abort_marker_ends_the_wait_within_a_second_or_two(tmp_path, clock):
+def test_the_attempts_outcome_ends_the_wait_within_a_second_or_two(tmp_path, clock):
     artifacts = DirectoryStore(tmp_path / "artifacts")
-    abort = Abort(reason="stopped", message="stopped by its owner", at=0.0)
-    artifacts.put(GANG.abort, abort.model_dump_json().encode())
+    abort = Abort(reason="stopped", retryable=False, message="stopped by its owner", begun_at=0.0, at=0.0)
+    artifacts.put(GANG.outcome, abort.model_dump_json().encode())
     with pytest.raises(GangAborted, match="stopped by its owner"):
         mailbox(tmp_path, clock).wait(Late(10**6, clock), "k")
     assert clock.now < 2
 
 
-def test_the_abort_marker_is_asked_for_once_a_second(tmp_path, clock):
+def test_the_outcome_is_asked_for_once_a_second(tmp_path, clock):
     counter = TrafficCounter()
     artifacts = CountingStore(DirectoryStore(tmp_path / "artifacts"), counter)
     box = mailbox(tmp_path, clock, artifacts=artifacts)
@@ -153,8 +153,8 @@ def test_an_object_is_first_asked_for_when_it_is_likely_to_be_there(tmp_path, cl
 
 def test_the_abort_marker_is_seen_while_nothing_is_asked_for(tmp_path, clock):
     artifacts = DirectoryStore(tmp_path / "artifacts")
-    abort = Abort(reason="stopped", message="stopped by its owner", at=0.0)
-    artifacts.put(GANG.abort, abort.model_dump_json().encode())
+    abort = Abort(reason="stopped", retryable=False, message="stopped by its owner", begun_at=0.0, at=0.0)
+    artifacts.put(GANG.outcome, abort.model_dump_json().encode())
     with pytest.raises(GangAborted):
         mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(look=Look(500.0)))
     assert clock.now < 3

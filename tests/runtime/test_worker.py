@@ -23,7 +23,9 @@ def test_who_waits_gives_up_before_lambda_ends_the_function(tmp_path: Path, monk
 
     monkeypatch.setattr(runtime.worker, "Mailbox", Observed)
     manifest, store = make_manifest(timeout_s=900), DirectoryStore(tmp_path)
-    event = WorkerEvent(run="r", segment=0, attempt=0, stage=1, replica=0, manifest_sha256=manifest.sha256)
+    event = WorkerEvent(
+        run="r", segment=0, attempt=0, stage=1, replica=0, manifest_sha256=manifest.sha256, commit="initial"
+    )
     worker = Worker(
         Invocation(
             event=event,
