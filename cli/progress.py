@@ -75,7 +75,7 @@ def describe_saved(run: str, committed_iteration: int, iterations_total: int) ->
         return "No iteration is saved: the first checkpoint comes at the end of a segment."
     return (
         f"{committed_iteration} of {iterations_total} iterations are saved; "
-        f"`funcpipe export {run} -o weights.safetensors` gets their weights."
+        f"`funcpipe export {run} -o weights.safetensors` gets their weights, --resume {run} goes on from there."
     )
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from cli.progress import ProgressView, describe_end, describe_saved
-from cli.runs import project_folder, registry
+from cli.runs import add_resume_option, old_run, project_folder, registry
 from cli.screen import Interrupted, Screen
 from runtime.errors import UserInputError
 
@@ -40,6 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the plan, as `funcpipe plan` wrote it")
     parser.add_argument("--run", metavar="ID", help="id of the new run (default: job name, time and four digits)")
+    add_resume_option(parser)
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="storage (default: .funcpipe/store)")
     parser.add_argument("--upload-mib-s", type=float, metavar="X", help="limit of each worker's uplink, MiB/s")
     parser.add_argument("--download-mib-s", type=float, metavar="X", help="limit of each worker's downlink, MiB/s")
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             pass
     except OSError as error:
         raise UserInputError(f"{root}: cannot be written: {error.strerror}. Name a folder with --store.") from None
-    screen.info(f"{name}: preparing data and initial weights")
+    weights = "initial weights" if args.resume is None else f"the last checkpoint of {args.resume}"
+    screen.info(f"{name}: preparing data and {weights}")
     try:
         from launch.local_gang import LocalGang
 
@@ -71,7 +73,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         gang = LocalGang(manifest, args.manifest.parent / manifest.package.source, name, root, link)
         from launch.staging import source_folder, stage_run
 
-        stage_run(manifest, source_folder(manifest, args.manifest), name, gang.artifacts)
+        with old_run(args.resume) as old:
+            stage_run(manifest, source_folder(manifest, args.manifest), name, gang.artifacts, old)
     except KeyboardInterrupt:
         raise Interrupted(f"run {name} was NOT started: interrupted while it was being prepared.") from None
     runs.add(

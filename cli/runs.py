@@ -13,6 +13,7 @@ from runtime.errors import UserInputError
 if TYPE_CHECKING:
     from launch.following import Ending
     from launch.registry import Registry, RunEntry
+    from launch.resuming import OldRun
     from runtime.manifest import Manifest
     from runtime.store import Store
 
@@ -25,6 +26,14 @@ def add_local_option(parser: argparse.ArgumentParser) -> None:
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="id of the run, as `funcpipe run` or `funcpipe start` printed it")
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on from the last checkpoint of RUN, as a new run; the plan may be another one of the same training",
+    )
 
 
 def project_folder() -> Path:
@@ -79,20 +88,45 @@ def opened_run(args: argparse.Namespace) -> "Iterator[tuple[RunEntry, Store]]":
     Raises:
         UserInputError: the run is not known here, ``--local`` does not fit it, or its store is gone.
     """
-    from runtime.store_urls import open_reliable_store
-
     entry = registry().get(args.run)
     if args.local and not entry.embedded:
         place = "in plain local processes" if entry.kind == "local" else "on an AWS account"
         raise UserInputError(f"run {entry.run!r} trains {place}, not on the embedded AWS. Leave --local out.")
+    with _store_of(entry) as store:
+        yield entry, store
+
+
+@contextmanager
+def _store_of(entry: "RunEntry") -> "Iterator[Store]":
+    from runtime.store_urls import open_store
+
     if entry.kind == "local":
         folder = Path(unquote(urlsplit(entry.artifacts_url).path))
         if not folder.is_dir():
             raise UserInputError(f"run {entry.run!r}: its folder {folder} is gone, so nothing is left of it.")
-        yield entry, open_reliable_store(entry.artifacts_url)
+        yield open_store(entry.artifacts_url)
         return
     with aws_environment(entry.embedded):
-        yield entry, open_reliable_store(entry.artifacts_url)
+        yield open_store(entry.artifacts_url)
+
+
+@contextmanager
+def old_run(name: str | None) -> "Iterator[OldRun | None]":
+    """The run to resume, where one is named; only one that has ended.
+
+    Raises:
+        UserInputError: it is not known here, its store is gone, or it is still at work.
+    """
+    if name is None:
+        yield None
+        return
+    from launch.resuming import OldRun
+
+    entry = registry().get(name)
+    with _store_of(entry) as store:
+        if ending_of(entry) is None:
+            raise UserInputError(f"run {name!r} is still at work. End it with `funcpipe stop {name}`, then resume it.")
+        yield OldRun(name, store)
 
 
 def source_of(entry: "RunEntry", manifest: "Manifest") -> Path:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.runs import add_local_option, aws_environment, registry
+from cli.runs import add_local_option, add_resume_option, aws_environment, old_run, registry
 from cli.screen import Interrupted, Screen
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the plan, as `funcpipe plan` wrote it")
     parser.add_argument("--run", metavar="ID", help="id of the new run (default: job name, time and four digits)")
+    add_resume_option(parser)
     parser.add_argument("--stack", metavar="NAME", help="name of the stack (default: funcpipe-<job name>)")
     parser.add_argument("--wait", action="store_true", help="watch the run until it ends")
     add_local_option(parser)
@@ -66,8 +67,10 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
                 execution_arn=deployment.execution_arn(run),
                 region=deployment.region,
             )
-            screen.info(f"{run}: uploading data and initial weights to {deployment.artifacts_url}")
-            stage_run(manifest, source, run, store)
+            weights = "initial weights" if args.resume is None else f"the last checkpoint of {args.resume}"
+            screen.info(f"{run}: uploading data and {weights} to {deployment.artifacts_url}")
+            with old_run(args.resume) as old:
+                stage_run(manifest, source, run, store, old)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {run} was NOT started: interrupted while it was being prepared. Nothing runs and nothing is "

@@ -3,6 +3,9 @@
 import time
 from pathlib import Path
 
+from torch import nn
+
+from launch.resuming import OldRun, commit_to_resume, copied_commit
 from runtime import keys
 from runtime.checkpoint import save_layers
 from runtime.dataset import load_dataset
@@ -27,12 +30,18 @@ def source_folder(manifest: Manifest, manifest_path: Path) -> Path:
     return folder
 
 
-def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store) -> None:
+def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store, resume: OldRun | None = None) -> None:
     """Claims the run id, then uploads all that the workers will read. Data that is there already is not sent again.
 
+    Args:
+        resume: begin with the state that this run ended with, rather than with the model's initial weights.
+
     Raises:
-        UserInputError: the run id is taken, or the data or the model is not what the plan was made for.
+        UserInputError: the run id is taken, the data or the model is not what the plan was made for, or ``resume``
+            cannot be gone on from.
+        FuncpipeError: the checkpoint of ``resume`` is missing or damaged.
     """
+    before = commit_to_resume(resume, manifest) if resume is not None else None
     dataset = load_dataset(manifest.data, source)
     if dataset.sha256 != manifest.dataset.sha256:
         raise UserInputError(
@@ -50,8 +59,16 @@ def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store) -> N
     if not artifacts.put(keys.manifest(run), manifest.to_json().encode(), if_absent=True):
         raise UserInputError(f"the run id {run!r} is used already. Choose another with --run, or leave --run out.")
     write_shards(dataset, artifacts)
+    if resume is not None and before is not None:
+        commit = copied_commit(resume, before, artifacts, run)
+    else:
+        commit = _initial_commit(model, artifacts, run)
+    put_once(artifacts, keys.commit(run, keys.INITIAL), commit.model_dump_json().encode())
+
+
+def _initial_commit(model: nn.Sequential, artifacts: Store, run: str) -> Commit:
     files = save_layers(artifacts, run, keys.INITIAL, model, 0, None)
-    commit = Commit(
+    return Commit(
         number=0,
         base=None,
         iteration=0,
@@ -61,4 +78,3 @@ def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store) -> N
         spent_usd=0.0,
         at=time.time(),
     )
-    put_once(artifacts, keys.commit(run, keys.INITIAL), commit.model_dump_json().encode())

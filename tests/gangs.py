@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from launch.local_gang import LocalGang
+from launch.resuming import OldRun
 from launch.staging import stage_run
 from runtime import keys
 from runtime.checkpoint import load_weights
@@ -32,6 +33,7 @@ class FixtureRun:
         source: Path = SOURCE,
         run: str = "run",
         link: LinkSpec | None = None,
+        resume: OldRun | None = None,
         data: str = "tiny:data",
         data_args: Mapping[str, Any] | None = None,
         **plan: Any,
@@ -47,7 +49,7 @@ class FixtureRun:
         )
         self.root, self.run = root, run
         self.gang = LocalGang(self.manifest, source, run, root, link, threads=1)
-        stage_run(self.manifest, source, run, self.gang.artifacts)
+        stage_run(self.manifest, source, run, self.gang.artifacts, resume)
 
     def train(self) -> "FixtureRun":
         """Runs to the end; fails the test, with the reason, when the run does."""
