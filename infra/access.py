@@ -122,6 +122,16 @@ def worker_statements(
     )
 
 
+def workflow_statements(artifacts: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Of the state machine, on the runs' outcomes: it reads and writes them, and must be told which is not there."""
+    outcomes = artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))
+    return [
+        iam.PolicyStatement(actions=["s3:GetObject", "s3:PutObject"], resources=[outcomes]),
+        iam.PolicyStatement(actions=["s3:ListBucket"], resources=[artifacts.bucket_arn]),
+        *key_statements([artifacts]),
+    ]
+
+
 def starter_statements(
     *,
     artifacts: s3.IBucket,

@@ -30,7 +30,7 @@ DATA_OBJECTS = (
     "The plan's own data, of which a stage reads inputs or targets, is stored in as many shards as its size asks for."
 )
 RUN_OBJECTS = "A run's name is chosen when it is started, after the deployment."
-ABORTS = "A run's name, segment and attempt, of which an abort marker's name is made, are known when a worker dies."
+OUTCOMES = "A run's name, segment and attempt, of which an outcome's name is made, are known when it runs."
 EXECUTIONS = "Names of executions and of a Distributed Map's child executions are given when they start."
 ZIP_RUNTIME = (
     "Zip packaging is for the embedded AWS, which runs functions on the project's own Python, of which 3.11 is the "
@@ -98,7 +98,7 @@ def acknowledge_zip_function(function: IConstruct) -> None:
 def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket) -> None:
     """The state machine, and the policies of its Distributed Maps if there are any."""
     role, machine = workflow.node.find_child("Role"), workflow.node.find_child("StateMachine")
-    acknowledge(role, _on(role, artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))), ABORTS)
+    acknowledge(role, _on(role, artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))), OUTCOMES)
     acknowledge(machine, "SF1", EXECUTION_LOG)
     traced = workflow.node.try_find_child("Tracing")
     if traced is None:
@@ -106,7 +106,7 @@ def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket) -> None
     else:
         acknowledge(traced, _on(traced, "*"), TRACING)
     generated = machine.node.try_find_child("DistributedMapPolicy")
-    granted = workflow.node.try_find_child("DistributedMap")
+    granted = workflow.node.try_find_child("OwnExecutions")
     for policy, reason in ((generated, NOT_RENDERED), (granted, EXECUTIONS)):
         if policy is not None:
             for resource in _wildcards(policy):

@@ -1,23 +1,19 @@
-"""A run as a state machine whose graph shows the pipeline.
+"""A run as a state machine whose graph shows the pipeline, and the decisions of docs/protocol.md, "Next".
 
-    Prepare ─► More segments? ─► Segment: all workers at once ─────────────────────────────────► Next segment ─┐
-                    ▲   │          ├ Stage 0: layers 0-2, 1024 MB x 2 ─ Map ─ worker, worker         │         │
-                    │   │          └ Stage 1: layers 3-5, 2048 MB x 1 ─ Map ─ worker                 │         │
-                    │   │                            │ a worker failed                               │         │
-                    │   ▼                            ▼ (if it died: marker that stops its gang)      │         │
-                    │  Run complete                     Run failed                                   │         │
-                    └────────────────────────────────────────────────────────────────────────────────┴─────────┘
-Input of an execution: {"run": RUN}. Failure has one place: the Catch of the segment.
+    Prepare ─► Segment: all workers at once ◄───────────────────────────────────────────── Room in this execution? ◄─┐
+                   │  ├ Stage 0: layers 0-2, 1024 MB x 2 ─ Map ─ worker, worker              │ no                   │
+                   │  └ Stage 1: layers 3-5, 2048 MB x 1 ─ Map ─ worker                      ▼                      │
+                   ▼ ended, or one worker failed                                    Start the next execution        │
+              Read the outcome ─ none ─► Abort ─► Read what stands                                                  │
+                   ▼                                    ▼                                                           │
+               Committed? ◄─────────────────────────────┘                                                           │
+                   ├ yes ─► Why did it end? ┬ time ─────────────────────────────────────────► Next segment ─────────┤
+                   │                        └ finished, budget, stopped ─► the run's end                            │
+                   └ no ──► Try again? ┬ retryable, attempts left ─► Back off, wait ────────► Next attempt ─────────┘
+                                       └ otherwise ─► Run failed
 
-A worker that raises leaves its own records and marker. One that dies (killed, out of memory or time) cannot, so the
-workflow writes the gang's abort marker for it: the others then stop within seconds, even where Parallel's end leaves
-their functions running.
-
-No worker is started twice: a gang whose worker has failed cannot go on with a new one, so what may be repeated is a
-whole segment from the last checkpoint. Only a start that Lambda throttles is tried again, for half a minute: the
-concurrency of the gang before is released a moment after its end. Workers' results are discarded, as they report to
-the artifact bucket, which keeps the state's data far below 256 KiB. The execution's history (kept for 90 days) is its
-log: a log group would need permissions on all resources.
+Input of an execution: {"run": RUN, "segment": 0, "attempt": 0, "commit": "initial"}, or where another one left off. The
+execution's history (kept for 90 days) is its log: a log group would need permissions on all resources.
 """
 
 from collections.abc import Sequence
@@ -27,47 +23,28 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from infra.access import key_statements, tracing_statement
-from runtime import keys
+from infra.access import tracing_statement, workflow_statements
+from infra.gang import Gang, stage_label
+from infra.history import LONGEST_BACK_OFF_S, STORAGE_TRIES, attempt_s, attempts_per_execution
+from infra.outcome_states import FOUND, NOT_THERE, OutcomeStates
 from runtime import manifest as plan
-from runtime.errors import UserInputError, WorkerFailed
-from runtime.limits import (
-    STATES_EXECUTION_S,
-    STATES_HISTORY_EVENTS,
-    STATES_INLINE_MAP_CONCURRENCY,
-    STATES_NAME_CHARACTERS,
-)
+from runtime.limits import STATES_INLINE_MAP_CONCURRENCY
+from runtime.records import EndReason, FailureKind
 
-_SEGMENT_SLACK_S = 60
-"""For starting the gang's functions and Step Functions' own work, per segment."""
-_THROTTLED_TRIES = 5
-"""After 1, 2, 4, 8 and 16 s: less than the workers that have started wait for the missing one."""
-
-
-def stage_label(index: int, stage: plan.Stage) -> str:
-    """Name of a stage's state: unique by its index, and at most 80 characters."""
-    label = f"Stage {index}: {stage.layers_label}, {stage.memory_mb} MB x {stage.replicas}"
-    return label[:STATES_NAME_CHARACTERS]
-
-
-def history_events(manifest: plan.Manifest) -> int:
-    """Events in the history of a run without failures (docs: "History events", API_HistoryEvent, read 2026-11-21).
-
-    A state is entered and exited; a Parallel or Map state is started and succeeds besides; so does each iteration of
-    an inline Map, whose task is also scheduled and started. A Distributed Map's iterations have histories of their own.
-    """
-    segment = 4 + 2 + 2  # Parallel; Next segment; More segments?
-    for stage in manifest.stages:
-        inline = stage.replicas <= STATES_INLINE_MAP_CONCURRENCY
-        segment += 4 + (2 + 5) * stage.replicas if inline else 6
-    return 2 + 2 + 2 + 2 + segment * manifest.segments  # execution; Prepare; the last More segments?; Run complete
+_ENDS = {
+    EndReason.FINISHED: "Run complete",
+    EndReason.BUDGET: "Budget spent",
+    EndReason.STOPPED: "Run stopped",
+}
+"""The names of the run's last state, by the last commit's reason."""
+_INPUT = ("run", "segment", "attempt", "commit")
+_FIRST_BACK_OFF_S = 5
 
 
 class Workflow(Construct):
-    """The state machine, with leave to invoke exactly the functions of the stages and to write abort markers.
+    """The state machine, with leave to invoke exactly the functions of the stages, and to read and write outcomes.
 
     Args:
         functions: of the manifest's stages, in order.
@@ -75,7 +52,7 @@ class Workflow(Construct):
         tracing: executions are traced by X-Ray.
 
     Raises:
-        UserInputError: the run would outgrow an execution's history or lifetime.
+        UserInputError: an attempt would outgrow an execution's history, or its commit a state's data.
     """
 
     def __init__(
@@ -89,9 +66,8 @@ class Workflow(Construct):
         tracing: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
-        timeout_s = (manifest.segments + 1) * (manifest.segment.timeout_s + _SEGMENT_SLACK_S)
-        _check_limits(manifest, timeout_s)
-        self._manifest, self._artifacts = manifest, artifacts
+        self._attempts = attempts_per_execution(manifest)
+        self._manifest, self._outcomes = manifest, OutcomeStates(self, artifacts=artifacts)
         role = iam.Role(
             self,
             "Role",
@@ -105,15 +81,7 @@ class Workflow(Construct):
                         )
                     ]
                 ),
-                "AbortGangs": iam.PolicyDocument(
-                    statements=[
-                        iam.PolicyStatement(
-                            actions=["s3:PutObject"],
-                            resources=[artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))],
-                        ),
-                        *key_statements([artifacts]),
-                    ]
-                ),
+                "DecideOutcomes": iam.PolicyDocument(statements=workflow_statements(artifacts)),
             },
         )
         self.state_machine = sfn.StateMachine(
@@ -127,192 +95,161 @@ class Workflow(Construct):
                 "ManifestSha256": manifest.sha256,
                 **{f"Stage{index}": stage_label(index, stage) for index, stage in enumerate(manifest.stages)},
             },
-            timeout=Duration.seconds(timeout_s),
+            timeout=Duration.seconds(self._attempts * attempt_s(manifest)),
             # What CDK would add by itself also allows every version and alias of the functions.
             role=role.without_policy_updates(),
             tracing_enabled=tracing or None,
         )
         if tracing:
             iam.Policy(self, "Tracing", roles=[role], statements=[tracing_statement()])
-        if any(stage.replicas > STATES_INLINE_MAP_CONCURRENCY for stage in manifest.stages):
-            self._allow_distributed_map(role)
+        self._allow_own_executions(role)
 
     def _definition(self, functions: Sequence[lambda_.IFunction]) -> sfn.IChainable:
-        stages = self._manifest.stages
+        segment = Gang(self, manifest=self._manifest, functions=functions, outcomes=self._outcomes).state
         prepare = sfn.Pass(
             self,
             "Prepare",
             parameters={
-                "run.$": "$.run",
-                "segment": 0,
-                "attempt": 0,
+                **{f"{field}.$": f"$.{field}" for field in _INPUT},
+                "begun_at.$": "$$.State.EnteredTime",
+                "left": self._attempts - 1,
                 "manifest_sha256": "${ManifestSha256}",
+                "failure": _NO_FAILURE,
                 "replicas": {
                     f"stage{index}.$": f"States.ArrayRange(0, {stage.replicas - 1}, 1)"
-                    for index, stage in enumerate(stages)
+                    for index, stage in enumerate(self._manifest.stages)
                 },
             },
         )
-        segment = sfn.Parallel(
-            self, "Segment", comment="One gang: all workers of all stages at once", result_path=sfn.JsonPath.DISCARD
-        )
-        for index, (stage, function) in enumerate(zip(stages, functions, strict=True)):
-            segment.branch(self._stage(index, stage, function))
-        failed = sfn.Fail(
-            self, "Run failed", error_path="$.failure.Error", cause_path="$.failure.Cause", comment="A worker failed"
-        )
-        segment.add_catch(failed, errors=[sfn.Errors.ALL], result_path="$.failure")
-        advance = sfn.Pass(
+        read = self._outcomes.read("Read the outcome")
+        segment.add_catch(read, errors=[sfn.Errors.ALL], result_path="$.failure")
+        return prepare.next(segment).next(self._decided(read, self._room(segment)))
+
+    def _decided(self, read: sfn.TaskStateBase, again: sfn.IChainable) -> sfn.TaskStateBase:
+        """``read``, and all that follows from the outcome, up to ``again``: an attempt at this segment or the next."""
+        unknown = sfn.Fail(
             self,
+            "Outcome unknown",
+            error="OutcomeUnknown",
+            cause_path="$.unread.Cause",
+            comment="Another attempt could run beside this one: the run ends, resumable from its last commit",
+        )
+        committed = sfn.Choice(self, "Committed?")
+        committed.when(_says("outcome", "committed"), self._why_ended(again))
+        committed.when(_says("outcome", "aborted"), self._try_again(again))
+        committed.otherwise(
+            sfn.Fail(self, "Outcome not understood", error="OutcomeUnknown", cause="neither committed nor aborted")
+        )
+        stands = self._outcomes.read("Read what stands")
+        stands.add_catch(unknown, errors=[sfn.Errors.ALL], result_path="$.unread")
+        abort = self._outcomes.abort("Abort the attempt")
+        abort.add_catch(stands, errors=[sfn.Errors.ALL], result_path="$.unwritten")
+        abort.next(stands).next(committed)
+        read.add_catch(abort, errors=[NOT_THERE], result_path="$.unread")
+        read.add_catch(unknown, errors=[sfn.Errors.ALL], result_path="$.unread")
+        read.next(committed)
+        return read
+
+    def _why_ended(self, again: sfn.IChainable) -> sfn.IChainable:
+        following = self._begin(
             "Next segment",
-            parameters={
-                "run.$": "$.run",
-                "segment.$": "States.MathAdd($.segment, 1)",
-                "attempt": 0,
-                "manifest_sha256.$": "$.manifest_sha256",
-                "replicas.$": "$.replicas",
+            segment="States.MathAdd($.segment, 1)",
+            attempt="States.MathAdd(0, 0)",
+            commit="States.Format('{}-{}', $.segment, $.attempt)",
+        ).next(again)
+        why = sfn.Choice(self, "Why did it end?")
+        for reason in EndReason:
+            ends = following if reason.goes_on else sfn.Succeed(self, _ENDS[reason])
+            why.when(_says("reason", reason.value), ends)
+        return why.otherwise(
+            sfn.Fail(self, "Reason not understood", error="OutcomeUnknown", cause="a commit without a known reason")
+        )
+
+    def _try_again(self, again: sfn.IChainable) -> sfn.IChainable:
+        """Another attempt if it may fare better. While a function refuses to start, a worker of an attempt before may
+        hang in it, which Lambda ends at the time-out: so long it is waited for, at no cost."""
+        failed = sfn.Fail(self, "Run failed", error="SegmentAborted", cause_path=f"{FOUND}.message")
+        following = self._begin("Next attempt", attempt="States.MathAdd($.attempt, 1)").next(again)
+        limits = ", ".join(str(_longest_back_off_s(attempt) + 1) for attempt in range(self._manifest.segment.attempts))
+        back_off = sfn.Pass(
+            self,
+            "Back off",
+            parameters={"s.$": f"States.MathRandom(1, States.ArrayGetItem(States.Array({limits}), $.attempt))"},
+            result_path="$.wait",
+        )
+        back_off.next(sfn.Wait(self, "Wait", time=sfn.WaitTime.seconds_path("$.wait.s"))).next(following)
+        occupied = sfn.Wait(
+            self,
+            "Wait for functions to be free",
+            time=sfn.WaitTime.duration(Duration.seconds(self._manifest.segment.timeout_s)),
+        ).next(following)
+        retryable = sfn.Condition.and_(
+            sfn.Condition.boolean_equals(f"{FOUND}.retryable", True),
+            sfn.Condition.number_less_than("$.attempt", self._manifest.segment.attempts - 1),
+        )
+        throttled = sfn.Condition.and_(
+            retryable, sfn.Condition.is_present(f"{FOUND}.failure.kind"), _says("failure.kind", FailureKind.THROTTLED)
+        )
+        return sfn.Choice(self, "Try again?").when(throttled, occupied).when(retryable, back_off).otherwise(failed)
+
+    def _room(self, segment: sfn.IChainable) -> sfn.IChainable:
+        """The next attempt in this execution, or in a new one: then the name of the new one is in ``$.continued``."""
+        start = sfn.CustomState(
+            self,
+            "Start the next execution",
+            state_json={
+                "Type": "Task",
+                "Resource": f"arn:{Stack.of(self).partition}:states:::states:startExecution",
+                "Parameters": {
+                    "StateMachineArn.$": "$$.StateMachine.Id",
+                    # One name for one attempt: repeated, it is still one execution.
+                    "Name.$": "States.Format('{}_{}_{}', $.run, $.segment, $.attempt)",
+                    "Input": {f"{field}.$": f"$.{field}" for field in _INPUT},
+                },
+                "ResultPath": "$.continued",
             },
         )
-        more = sfn.Choice(self, "More segments?", comment=f"{self._manifest.segments} in all")
-        more.when(sfn.Condition.number_less_than("$.segment", self._manifest.segments), segment)
-        more.otherwise(sfn.Succeed(self, "Run complete"))
-        segment.next(advance).next(more)
-        return prepare.next(more)
-
-    def _stage(self, index: int, stage: plan.Stage, function: lambda_.IFunction) -> sfn.IChainable:
-        """A Map over the replicas of one stage, each iteration one worker."""
-        event = {
-            "run.$": "$.run",
-            "segment.$": "$.segment",
-            "attempt.$": "$.attempt",
-            "stage": index,
-            "replica.$": "$$.Map.Item.Value",
-            "manifest_sha256.$": "$.manifest_sha256",
-        }
-        label, name, items = f"Stage {index}", f"${{Stage{index}}}", f"$.replicas.stage{index}"
-        comment = ", ".join(stage.modules)
-        if stage.replicas <= STATES_INLINE_MAP_CONCURRENCY:
-            workers: sfn.Map | sfn.DistributedMap = sfn.Map(
-                self,
-                label,
-                state_name=name,
-                comment=comment,
-                items_path=items,
-                item_selector=event,
-                max_concurrency=stage.replicas,
-                result_path=sfn.JsonPath.DISCARD,
-            )
-        else:
-            workers = sfn.DistributedMap(
-                self,
-                label,
-                state_name=name,
-                comment=comment,
-                items_path=items,
-                item_selector=event,
-                max_concurrency=stage.replicas,
-                map_execution_type=sfn.StateMachineType.STANDARD,
-                result_path=sfn.JsonPath.DISCARD,
-            )
-        return workers.item_processor(self._worker(index, function))
-
-    def _worker(self, index: int, function: lambda_.IFunction) -> sfn.IChainable:
-        """Invokes the function; its state's input is the worker's event."""
-        worker = tasks.LambdaInvoke(
-            self,
-            f"Worker of stage {index}",
-            lambda_function=function,
-            retry_on_service_exceptions=False,
-            output_path=sfn.JsonPath.DISCARD,
+        start.add_retry(
+            errors=[sfn.Errors.ALL], interval=Duration.seconds(1), backoff_rate=2, max_attempts=STORAGE_TRIES
         )
-        worker.add_retry(
-            errors=["Lambda.TooManyRequestsException"],
-            interval=Duration.seconds(1),
-            backoff_rate=2,
-            max_attempts=_THROTTLED_TRIES,
-        )
-        failed = sfn.Fail(self, f"Stage {index} failed", error_path="$.failure.Error", cause_path="$.failure.Cause")
-        abort = self._abort(index)
-        abort.next(failed)
-        # The worker's own failure stands, whether or not its peers could be told.
-        abort.add_catch(failed, errors=[sfn.Errors.ALL], result_path="$.abort")
-        worker.add_catch(failed, errors=[WorkerFailed.__name__], result_path="$.failure")
-        worker.add_catch(abort, errors=[sfn.Errors.ALL], result_path="$.failure")
-        return worker
+        start.next(sfn.Succeed(self, "Continued by the next execution"))
+        room = sfn.Choice(self, "Room in this execution?")
+        return room.when(sfn.Condition.number_greater_than_equals("$.left", 0), segment).otherwise(start)
 
-    def _abort(self, index: int) -> tasks.CallAwsService:
-        """Writes the gang's abort marker, a ``runtime.records.Abort``, for a worker that has left none.
+    def _begin(self, name: str, **changed: str) -> sfn.Pass:
+        """A state that begins another attempt: all data as before, but for what is ``changed``."""
+        same = {field: f"$.{field}" for field in (*_INPUT, "manifest_sha256", "replicas")}
+        told = {"begun_at": "$$.State.EnteredTime", "left": "States.MathAdd($.left, -1)"}
+        parameters = {f"{field}.$": value for field, value in {**same, **told, **changed}.items()}
+        return sfn.Pass(self, name, parameters={**parameters, "failure": _NO_FAILURE})
 
-        It may replace another worker's marker, which says as well that the gang must stop. Body is JSON, not text,
-        since Step Functions would write text with quotation marks around it.
-        """
-        who = "stage {}, replica {}, segment {}, attempt {}"
-        where = "$.stage, $.replica, $.segment, $.attempt"
-        event = ("run", "segment", "attempt", "stage", "replica", "manifest_sha256")
-        failure = {
-            "event": {f"{field}.$": f"$.{field}" for field in event},
-            "kind": "died",
-            "error.$": "States.Format('{}: {}', $.failure.Error, $.failure.Cause)",
-            "at.$": "$$.State.EnteredTime",
-        }
-        marker = {
-            "reason": "failure",
-            "message.$": f"States.Format('{who}: {{}}: {{}}', {where}, $.failure.Error, $.failure.Cause)",
-            "failure": failure,
-            "at.$": "$$.State.EnteredTime",
-        }
-        return tasks.CallAwsService(
-            self,
-            f"Worker of stage {index} died",
-            comment="Make its gang stop",
-            service="s3",
-            action="putObject",
-            parameters={
-                "Bucket": self._artifacts.bucket_name,
-                "Key.$": f"States.Format('{keys.OUTCOME_FORMAT}', $.run, $.segment, $.attempt)",
-                "Body": marker,
-                "ContentType": "application/json",
-            },
-            iam_resources=[self._artifacts.arn_for_objects("*")],
-            result_path=sfn.JsonPath.DISCARD,
-        )
-
-    def _allow_distributed_map(self, role: iam.Role) -> None:
-        """A Distributed Map starts child executions of its own state machine.
+    def _allow_own_executions(self, role: iam.Role) -> None:
+        """A run may go on in another execution of its state machine; a Distributed Map starts child executions of it.
 
         A policy of its own, since the state machine depends on its role, whose policies cannot name it therefore.
         (docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html, read 2026-11-21)
         """
         machine = self.state_machine
-        executions = Stack.of(self).format_arn(
-            service="states",
-            resource="execution",
-            resource_name=f"{machine.state_machine_name}/*",
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
-        )
-        iam.Policy(
-            self,
-            "DistributedMap",
-            roles=[role],
-            statements=[
-                iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn]),
-                iam.PolicyStatement(
-                    actions=["states:DescribeExecution", "states:StopExecution"], resources=[executions]
-                ),
-            ],
-        )
+        statements = [iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn])]
+        if any(stage.replicas > STATES_INLINE_MAP_CONCURRENCY for stage in self._manifest.stages):
+            executions = Stack.of(self).format_arn(
+                service="states",
+                resource="execution",
+                resource_name=f"{machine.state_machine_name}/*",
+                arn_format=ArnFormat.COLON_RESOURCE_NAME,
+            )
+            actions = ["states:DescribeExecution", "states:StopExecution"]
+            statements.append(iam.PolicyStatement(actions=actions, resources=[executions]))
+        iam.Policy(self, "OwnExecutions", roles=[role], statements=statements)
 
 
-def _check_limits(manifest: plan.Manifest, timeout_s: int) -> None:
-    events = history_events(manifest)
-    if events > STATES_HISTORY_EVENTS:
-        raise UserInputError(
-            f"the run has too many segments for one execution of Step Functions (segments: {manifest.segments}, "
-            f"workers: {manifest.workers}, history events: {events}, limit: {STATES_HISTORY_EVENTS}). "
-            "Plan again with longer segments (a longer timeout), fewer iterations or fewer replicas."
-        )
-    if timeout_s > STATES_EXECUTION_S:
-        raise UserInputError(
-            f"the run could take longer than an execution of Step Functions may (seconds: {timeout_s}, "
-            f"limit: {STATES_EXECUTION_S}). Plan again with fewer iterations."
-        )
+_NO_FAILURE = {"Error": "NoOutcome", "Cause": "all workers ended well, and there is no outcome"}
+
+
+def _says(field: str, value: str) -> sfn.Condition:
+    return sfn.Condition.string_equals(f"{FOUND}.{field}", value)
+
+
+def _longest_back_off_s(attempt: int) -> int:
+    """The back-off is random up to this, so that gangs which failed together do not come back together."""
+    return min(LONGEST_BACK_OFF_S, _FIRST_BACK_OFF_S * 2**attempt)

@@ -1,4 +1,5 @@
-"""Step Functions of MiniStack 1.5.33: a stopped execution stays stopped, throttling has its AWS name, objects are put.
+"""Step Functions of MiniStack 1.5.33: a stopped execution stays stopped, throttling has its AWS name, objects are put
+and got.
 
 Not mended, and so never to be relied on: Parallel and Map wait for all branches after one has failed, time-outs and
 heartbeats of states are not kept, payloads above 256 KiB pass.
@@ -21,7 +22,7 @@ def install() -> None:
     require_adapted_version()
     _keep_stopped()
     _name_throttling()
-    _put_objects()
+    _put_and_get_objects()
 
 
 def _keep_stopped() -> None:
@@ -58,24 +59,42 @@ def _name_throttling() -> None:
     stepfunctions._call_lambda = call_with_names
 
 
-def _put_objects() -> None:
-    """``aws-sdk:s3:putObject`` with a JSON body; MiniStack has no S3 action with a body."""
+def _put_and_get_objects() -> None:
+    """``aws-sdk:s3:putObject`` with a JSON body, and ``getObject`` of text; MiniStack has no S3 action with a body."""
     dispatch = stepfunctions._dispatch_aws_sdk_rest_xml
 
-    def dispatch_with_put(service: Record, name: str, action: str, parameters: Record) -> object:
-        if (name, action) != ("s3", "putObject"):
-            return dispatch(service, name, action, parameters)
-        if unknown := parameters.keys() - {"Bucket", "Key", "Body", "ContentType"}:
-            raise stepfunctions._ExecutionError("States.Runtime", f"putObject: not adapted: {sorted(unknown)}")
-        body = json.dumps(parameters["Body"]).encode()
-        path = f"/{parameters['Bucket']}/{quote(parameters['Key'])}"
-        headers = {"content-type": parameters.get("ContentType", "application/json"), "content-length": str(len(body))}
-        headers["host"] = "s3.amazonaws.com"
-        status, _headers, answer = app.call_service_handler_sync(
-            app.SERVICE_HANDLERS["s3"], "PUT", path, headers, body, {}
-        )
-        if status >= 300:
-            raise stepfunctions._ExecutionError("S3.S3Exception", f"putObject: status {status}: {answer!r}")
-        return {}
+    def dispatch_with_objects(service: Record, name: str, action: str, parameters: Record) -> object:
+        if name == "s3" and action in _OBJECT_FIELDS:
+            return _object(action, parameters)
+        return dispatch(service, name, action, parameters)
 
-    stepfunctions._dispatch_aws_sdk_rest_xml = dispatch_with_put
+    stepfunctions._dispatch_aws_sdk_rest_xml = dispatch_with_objects
+
+
+_OBJECT_FIELDS = {
+    "getObject": {"Bucket", "Key"},
+    "putObject": {"Bucket", "Key", "Body", "ContentType", "IfNoneMatch"},
+}
+
+
+def _object(action: str, parameters: Record) -> Record:
+    if unknown := parameters.keys() - _OBJECT_FIELDS[action]:
+        raise stepfunctions._ExecutionError("States.Runtime", f"{action}: not adapted: {sorted(unknown)}")
+    body = json.dumps(parameters["Body"]).encode() if action == "putObject" else b""
+    headers = {"host": "s3.amazonaws.com", "content-length": str(len(body))}
+    headers["content-type"] = parameters.get("ContentType", "application/json")
+    if "IfNoneMatch" in parameters:
+        headers["if-none-match"] = parameters["IfNoneMatch"]
+    status, _headers, answer = app.call_service_handler_sync(
+        app.SERVICE_HANDLERS["s3"],
+        action.removesuffix("Object").upper(),
+        f"/{parameters['Bucket']}/{quote(parameters['Key'])}",
+        headers,
+        body,
+        {},
+    )
+    if status >= 300:
+        missing = action == "getObject" and status == 404 and b"NoSuchKey" in bytes(answer)
+        error = "S3.NoSuchKeyException" if missing else "S3.S3Exception"
+        raise stepfunctions._ExecutionError(error, f"{action}: status {status}: {answer!r}")
+    return {"Body": bytes(answer).decode()} if action == "getObject" else {}

@@ -163,21 +163,27 @@ def test_the_workflow_invokes_the_stages_and_nothing_else(stack: Synthesised) ->
     assert invocable == {key for key, properties in functions.items() if "Environment" in properties}
     actions = {action for statement in stack.statements(role) for action in listed(statement["Action"])}
     distributed = any(stage.replicas > 40 for stage in stack.manifest.stages)
-    assert actions == {"lambda:InvokeFunction", "s3:PutObject"} | (
-        {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} if distributed else set()
+    storage = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    assert actions == {"lambda:InvokeFunction", "states:StartExecution"} | storage | (
+        {"states:DescribeExecution", "states:StopExecution"} if distributed else set()
     )
+    (own,) = stack.resources("AWS::StepFunctions::StateMachine")
+    assert stack.allows(role, "states:StartExecution", own), "its own next execution"
 
 
-def test_the_workflow_writes_abort_markers_and_nothing_else(stack: Synthesised) -> None:
+def test_the_workflow_reads_and_writes_outcomes_and_nothing_else(stack: Synthesised) -> None:
     (machine,) = stack.resources("AWS::StepFunctions::StateMachine").values()
     role = machine["RoleArn"]["Fn::GetAtt"][0]
     *_, inboxes, artifacts = next(roles(stack))
-    marker = keys.GangKeys("r", 12, 3).abort
-    assert stack.allows(role, "s3:PutObject", f"arn({artifacts})/{marker}")
-    for key in (keys.manifest("r"), keys.commit("r", 1), keys.GangKeys("r", 12, 3).failure(0, 0), "data/x", "aborts/x"):
-        assert not stack.allows(role, "s3:PutObject", f"arn({artifacts})/{key}")
-    for bucket in inboxes.values():
-        assert not stack.allows(role, "s3:PutObject", f"arn({bucket})/{marker}")
+    gang = keys.GangKeys("r", 12, 3)
+    # Else S3 would answer 403 instead of 404 where there is no outcome.
+    assert stack.allows(role, "s3:ListBucket", f"arn({artifacts})")
+    for action in ("s3:GetObject", "s3:PutObject"):
+        assert stack.allows(role, action, f"arn({artifacts})/{gang.outcome}")
+        for key in (keys.manifest("r"), keys.commit("r", "initial"), gang.failure(0, 0), "data/x", "outcomes/0-0.json"):
+            assert not stack.allows(role, action, f"arn({artifacts})/{key}")
+        for bucket in inboxes.values():
+            assert not stack.allows(role, action, f"arn({bucket})/{gang.outcome}")
 
 
 def test_no_role_has_a_wildcard_action_or_resource(stack: Synthesised) -> None:

@@ -6,8 +6,8 @@ replica of stage 0 has one of stage 1 behind it, and a stage with parameters sum
     stage 0, replica r    begin c   activation(r, c) ─┐            ┌─► sum(0, c) ─► begin c+1
     stage 1, replica r    begin c                     └─► gradient(r, c), sum(1, c) ─► begin c+1
 
-A question for ``end`` is answered, with what storage holds then, at any moment after it was asked; the next one is asked
-at the start of the first iteration after the answer.
+A question for ``end`` is answered, with what storage holds then, at any moment after it was asked; the next one is
+asked at the start of the first iteration after the answer.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Rules:
     certain_after_question: int
     """Finding nothing, asked at the start of iteration i, makes the iterations before i + this one certain."""
     sums: tuple[bool, bool] = (True, True)
-    """Has the stage parameters? Replicas without do not wait for one another, and in stage 0 for no gradients either."""
+    """Has the stage parameters? Replicas without do not wait for one another, nor in stage 0 for gradients."""
 
     @property
     def iterations(self) -> int:

@@ -6,11 +6,11 @@ behind it, in a stage that sums nothing, when the leader has begun i-2.
 
 import pytest
 
+from runtime.segment_end import LEAD
 from tests.protocol import ends
 from tests.protocol.checker import explore, stranded
 from tests.protocol.ends import Rules
 
-LEAD = 4
 KEPT = LEAD - 1
 """What the runtime takes for certain after a question (``FollowersEnd``)."""
 
