@@ -34,9 +34,9 @@ class Project:
     def synthesise(self) -> Path:
         """The assembly of the manifest as it is."""
         app = self.folder / f"cdk-{uuid4().hex[:8]}"
-        cdk(
-            self.emulator, "synth", "-c", f"manifest={self.manifest}", "-c", "packaging=zip", "--output", app, "--quiet"
-        )
+        context = [f"manifest={self.manifest}", "packaging=zip", "monitoring=on", "tracing=on", "budget_usd=1"]
+        given = [word for pair in context for word in ("-c", pair)]
+        cdk(self.emulator, "synth", *given, "--output", app, "--quiet", "--strict")
         return app
 
     def with_more_memory(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
@@ -29,6 +30,18 @@ def own_key(stack: cdk.Stack) -> dict[str, Any]:
     return {"encryption_key": kms.Key(stack, "Key", enable_key_rotation=True)}
 
 
+def in_vpc(stack: cdk.Stack) -> dict[str, Any]:
+    subnets = ["subnet-00000001", "subnet-00000002"]
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-00000001", availability_zones=["a", "b"], private_subnet_ids=subnets
+    )
+    return {"vpc": vpc, "tracing": True}
+
+
+def existing_inboxes(stack: cdk.Stack) -> dict[str, Any]:
+    return {"inbox_buckets": [s3.Bucket.from_bucket_name(stack, f"Inbox{index}", f"in-{index}") for index in (0, 1)]}
+
+
 CASES: dict[str, tuple[Packaging, dict[str, Any], Callable[[cdk.Stack], dict[str, Any]]]] = {
     "one stage": (Packaging.ZIP, {"stages": 1, "on_destroy": "delete"}, lambda stack: {}),
     "three stages": (Packaging.ZIP, {"stages": 3, "replicas": [1, 4, 2], "on_destroy": "retain"}, lambda stack: {}),
@@ -37,6 +50,8 @@ CASES: dict[str, tuple[Packaging, dict[str, Any], Callable[[cdk.Stack], dict[str
     "image": (Packaging.IMAGE, {"stages": 2}, lambda stack: {}),
     "own key": (Packaging.ZIP, {"stages": 2}, own_key),
     "tracing and monitoring": (Packaging.ZIP, {"stages": 2}, lambda stack: {"tracing": True, "monitoring": True}),
+    "in a VPC": (Packaging.ZIP, {"stages": 2}, in_vpc),
+    "existing inboxes": (Packaging.ZIP, {"stages": 2}, existing_inboxes),
     "existing bucket": (Packaging.IMAGE, {"stages": 2}, existing_bucket),
 }
 

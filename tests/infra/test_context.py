@@ -26,9 +26,9 @@ ALL = {
     "kms_key": KEY,
     "permissions_boundary": BOUNDARY,
     "artifact_bucket": "the-teams-bucket",
-    "vpc": "vpc-0a",
-    "subnets": "subnet-0a,subnet-0b",
-    "security_groups": "sg-0a",
+    "vpc": "vpc-0000000a",
+    "subnets": "subnet-0000000a,subnet-0000000b",
+    "security_groups": "sg-0000000a",
 }
 
 
@@ -54,7 +54,10 @@ def test_every_key_reaches_the_stack(with_all: Synthesised) -> None:
         assert environment["FUNCPIPE_LOG_LEVEL"] == "DEBUG"
         assert environment["FUNCPIPE_ARTIFACTS_URL"] == "s3://the-teams-bucket"
         assert function["TracingConfig"] == {"Mode": "Active"}
-        assert function["VpcConfig"] == {"SecurityGroupIds": ["sg-0a"], "SubnetIds": ["subnet-0a", "subnet-0b"]}
+        assert function["VpcConfig"] == {
+            "SecurityGroupIds": ["sg-0000000a"],
+            "SubnetIds": ["subnet-0000000a", "subnet-0000000b"],
+        }
     for role in with_all.resources("AWS::IAM::Role").values():
         assert role["PermissionsBoundary"] == BOUNDARY
     for bucket in with_all.resources("AWS::S3::Bucket").values():
@@ -72,8 +75,13 @@ def test_without_a_key_the_default_holds() -> None:
 
 
 def test_types_of_cdk_json() -> None:
-    given = options(tracing=True, log_retention_days=30, budget_usd=2, subnets=["subnet-0a"], vpc="vpc-0a")
-    assert (given.tracing, given.log_retention_days, given.budget_usd, given.subnets) == (True, 30, 2.0, ("subnet-0a",))
+    given = options(tracing=True, log_retention_days=30, budget_usd=2, subnets=["subnet-0000000a"], vpc="vpc-0000000a")
+    assert (given.tracing, given.log_retention_days, given.budget_usd, given.subnets) == (
+        True,
+        30,
+        2.0,
+        ("subnet-0000000a",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,11 +103,11 @@ def test_types_of_cdk_json() -> None:
         ({"permissions_boundary": "*"}, "the ARN of an IAM policy (given: '*')"),
         ({"artifact_bucket": "s3://mine"}, "the name of an S3 bucket (given: 's3://mine')"),
         ({"artifact_bucket": "${Token[1]}"}, "the name of an S3 bucket"),
-        ({"vpc": "vpc-0a"}, "vpc and subnets belong together"),
-        ({"subnets": "subnet-0a"}, "vpc and subnets belong together"),
-        ({"vpc": "default", "subnets": "subnet-0a"}, "vpc must be an id like vpc-0123abcd (given: 'default')"),
-        ({"vpc": "vpc-0a", "subnets": "subnet-0a;subnet-0b"}, "separated by commas"),
-        ({"security_groups": "sg-0a"}, "Give vpc and subnets, too"),
+        ({"vpc": "vpc-0000000a"}, "vpc and subnets belong together"),
+        ({"subnets": "subnet-0000000a"}, "vpc and subnets belong together"),
+        ({"vpc": "default", "subnets": "subnet-0000000a"}, "vpc must be an id like vpc-0123abcd (given: 'default')"),
+        ({"vpc": "vpc-0000000a", "subnets": "subnet-0000000a;subnet-0000000b"}, "separated by commas"),
+        ({"security_groups": "sg-0000000a"}, "Give vpc and subnets, too"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_key(context: dict[str, Any], message: str) -> None:

@@ -13,12 +13,12 @@ from runtime.errors import UserInputError
 from runtime.manifest import Manifest
 from tests.infra.synthesis import Synthesised, listed, synthesise_app, synthesise_training, text
 
-SUBNETS = ["subnet-0a", "subnet-0b"]
+SUBNETS = ["subnet-0000000a", "subnet-0000000b"]
 
 
 def existing(stack: cdk.Stack) -> ec2.IVpc:
     return ec2.Vpc.from_vpc_attributes(
-        stack, "Vpc", vpc_id="vpc-0a", availability_zones=["a", "b"], private_subnet_ids=SUBNETS
+        stack, "Vpc", vpc_id="vpc-0000000a", availability_zones=["a", "b"], private_subnet_ids=SUBNETS
     )
 
 
@@ -69,12 +69,12 @@ def test_the_callers_subnets_and_groups_are_used(tmp_path: Path) -> None:
         plan={"stages": 1},
         vpc=existing,
         vpc_subnets=lambda stack: ec2.SubnetSelection(
-            subnets=[ec2.Subnet.from_subnet_id(stack, "Subnet", "subnet-0c")]
+            subnets=[ec2.Subnet.from_subnet_id(stack, "Subnet", "subnet-0000000c")]
         ),
-        security_groups=lambda stack: [ec2.SecurityGroup.from_security_group_id(stack, "Group", "sg-0a")],
+        security_groups=lambda stack: [ec2.SecurityGroup.from_security_group_id(stack, "Group", "sg-0000000a")],
     )
     (function,) = stack.functions
-    assert function["VpcConfig"] == {"SecurityGroupIds": ["sg-0a"], "SubnetIds": ["subnet-0c"]}
+    assert function["VpcConfig"] == {"SecurityGroupIds": ["sg-0000000a"], "SubnetIds": ["subnet-0000000c"]}
     assert not stack.resources("AWS::EC2::SecurityGroup")
 
 
