@@ -118,6 +118,8 @@ class StageCosts:
     gets: int
     work_s: float
     """Core-seconds per iteration of all replicas and lanes, for platforms with shared cores."""
+    recompute: bool = False
+    """Whether backward begins with the forward pass once more, which its seconds then hold."""
 
     @property
     def forward_queue_s(self) -> float:
@@ -208,7 +210,13 @@ class CostModel:
         )
 
     def stage(
-        self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm = Algorithm.PIPELINED
+        self,
+        first: int,
+        end: int,
+        memory_mb: int,
+        replicas: int,
+        algorithm: Algorithm = Algorithm.PIPELINED,
+        recompute: bool = False,
     ) -> StageCosts:
         """The costs of one candidate stage."""
         forward, backward, loss = self._compute_sums(memory_mb)
@@ -224,9 +232,10 @@ class CostModel:
             compute_s=forward[end] - forward[first],
             upload=Transfer() if closes else Transfer(self.boundary_bytes(end) / bandwidth, put),
         )
+        again = forward[end] - forward[first] + (loss if closes else 0.0) if recompute else 0.0
         backward_lanes = LaneTimes(
             download=Transfer() if closes else Transfer(layers[end - 1].gradient_bytes / bandwidth, get),
-            compute_s=backward[end] - backward[first] + (loss if closes else 0.0),
+            compute_s=backward[end] - backward[first] + (loss if closes else 0.0) + again,
             upload=Transfer() if opens else Transfer(layers[first - 1].gradient_bytes / bandwidth, put),
         )
         exchange = self.exchange(first, end, memory_mb, replicas)
@@ -255,10 +264,25 @@ class CostModel:
             gets=self.micro_batches * sum(map(range_count, got)) + exchange.gets(algorithm),
             work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
             + replicas * (synchronise + step),
+            recompute=recompute,
         )
 
-    def memory(self, first: int, end: int, replicas: int, algorithm: Algorithm = Algorithm.PIPELINED) -> StageMemory:
-        """What one worker of the stage holds at its peak (GPipe: all its micro-batches' activations at once)."""
+    def memory(
+        self,
+        first: int,
+        end: int,
+        replicas: int,
+        algorithm: Algorithm = Algorithm.PIPELINED,
+        recompute: bool = False,
+        kept: int | None = None,
+    ) -> StageMemory:
+        """What one worker of the stage holds at its peak.
+
+        Args:
+            recompute: whether it keeps the inputs of micro-batches rather than their activations.
+            kept: micro-batches between forward and backward at once, where these alternate; None with GPipe, where
+                that is all of the worker's.
+        """
         profile, layers = self.profile, self.profile.layers[first:end]
         opens, closes = first == 0, end == self.layer_count
         micro_batches = self.micro_batches_per_replica(replicas)
@@ -266,11 +290,11 @@ class CostModel:
         weights = self._sum("parameter_bytes", first, end) + self._sum("buffer_bytes", first, end)
         copies = self.training.optimizer.state_copies
 
-        kept = self._sum("activation_bytes", first, end) + (0 if opens else layers[0].shared_input_bytes)
+        one = self._sum("activation_bytes", first, end) + (0 if opens else layers[0].shared_input_bytes)
         if closes:
-            kept += profile.loss_profile.activation_bytes + profile.target_bytes
+            one += profile.loss_profile.activation_bytes + profile.target_bytes
         elif not layers[-1].output_kept:
-            kept += layers[-1].output_bytes
+            one += layers[-1].output_bytes
         # While one layer runs, its input and output (or their gradients) are there besides what is kept.
         widest = max(self.boundary_bytes(at) + self.boundary_bytes(at + 1) for at in range(first, end))
 
@@ -281,11 +305,21 @@ class CostModel:
         returned = 0 if closes else layers[-1].gradient_bytes
         # An object on its way down is there twice (bytes, tensors); one on its way up as bytes, and a gradient also
         # as a tensor that nothing else keeps.
-        transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
+        if kept is None:
+            transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
+        else:
+            transfers = in_flight * (2 * max(entering, returned) + max(leaving, 2 * caught))
         if max(entering, returned) > RANGE_BYTES:
             transfers += IN_FLIGHT * RANGE_BYTES  # ranges that are being joined
 
-        training = micro_batches * kept + widest + transfers
+        activations = (micro_batches if kept is None else kept) * one
+        if recompute:
+            # One micro-batch is being computed, at first on a copy of its input, beside the inputs of all.
+            inputs = self.boundary_bytes(first) + (profile.target_bytes if closes else 0)
+            activations = one + inputs * (1 + (micro_batches if kept is None else kept))
+            weights += self._sum("buffer_bytes", first, end)
+        activations += widest
+        training = activations + transfers
         # Pieces are largest where the link is fastest.
         held = self.exchange(first, end, LAMBDA_MAX_MEMORY_MB, replicas).held_bytes(algorithm)
         synchronise = max(0, held - training)
@@ -301,7 +335,7 @@ class CostModel:
             weights=weights,
             gradients=trainable,
             optimizer=copies * trainable,
-            activations=micro_batches * kept + widest,
+            activations=activations,
             transfers=transfers,
             synchronise=synchronise,
             data=profile.data_bytes * (opens + closes),

@@ -12,6 +12,7 @@ from planner.pricing import Bill
 from planner.profile_format import Profile
 from runtime.errors import UserInputError
 from runtime.manifest import Manifest
+from runtime.schedule import kept_at_once
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class StageExplanation:
     replicas: int
     algorithm: str
     """How replicas sum their gradients; "" where there is one."""
+    recompute: bool
+    kept_micro_batches: int
+    """Between forward and backward at once, on one worker."""
     lanes_s: dict[str, float]
     """download, compute, upload, synchronise."""
     binding: str
@@ -55,6 +59,7 @@ class Explanation:
 
     name: str
     platform: str
+    schedule: str
     iteration_s: float
     iterations: int
     segments: int
@@ -80,7 +85,8 @@ class Explanation:
 def _label(costs: StageCosts) -> str:
     last = costs.end - 1
     layers = f"layer {last}" if last == costs.first else f"layers {costs.first}-{last}"
-    return f"{layers}, {costs.memory_mb} MB x {costs.replicas}"
+    again = ", recomputed" if costs.recompute else ""
+    return f"{layers}, {costs.memory_mb} MB x {costs.replicas}{again}"
 
 
 def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanation:
@@ -100,6 +106,10 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
         memory_mb=stage.memory_mb,
         replicas=stage.replicas,
         algorithm=stage.synchronisation.algorithm.value if stage.replicas > 1 else "",
+        recompute=stage.recompute,
+        kept_micro_batches=kept_at_once(
+            manifest.schedule, index, [each.replicas for each in manifest.stages], forecast.model.micro_batches
+        ),
         lanes_s=lanes,
         binding=max(lanes, key=lambda lane: lanes[lane]),
         memory_items_mb={item: size / MIB for item, size in vars(memory).items()},
@@ -146,7 +156,12 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
     )
     costs = tuple(
         model.stage(
-            stage.first_layer, stage.end_layer, stage.memory_mb, stage.replicas, stage.synchronisation.algorithm
+            stage.first_layer,
+            stage.end_layer,
+            stage.memory_mb,
+            stage.replicas,
+            stage.synchronisation.algorithm,
+            stage.recompute,
         )
         for stage in manifest.stages
     )
@@ -159,6 +174,7 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
     return Explanation(
         name=manifest.name,
         platform=manifest.platform,
+        schedule=manifest.schedule.value,
         iteration_s=forecast.iteration_s,
         iterations=manifest.iterations,
         segments=manifest.segments,

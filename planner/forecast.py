@@ -1,5 +1,6 @@
 """What a chosen plan will do: its iteration by simulation, its segments, and its bill."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +25,7 @@ from runtime.batches import micro_batches
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
 from runtime.manifest import Architecture, DatasetFacts, Prices, SegmentPlan, Spending, StagePrediction
-from runtime.schedule import ScheduleName
+from runtime.schedule import ScheduleName, kept_at_once
 
 SAFETY = 2.0
 """A segment is planned to take at most the functions' life time over this: the prediction may be wrong by as much."""
@@ -37,6 +38,15 @@ SHORTEST_STALL_S = 60.0
 def transitions(stages: int, workers: int, segments: int) -> int:
     """State transitions of a run without failures: every state that the workflow enters, start and end included."""
     return 3 + segments * (3 + stages + workers)
+
+
+def kept_micro_batches(
+    schedule: ScheduleName, stages: Sequence[StageCosts], index: int, micro_batches: int
+) -> int | None:
+    """``CostModel.memory``'s argument ``kept`` for one of a plan's stages."""
+    if schedule is ScheduleName.GPIPE:
+        return None
+    return kept_at_once(schedule, index, [costs.replicas for costs in stages], micro_batches)
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,8 @@ class Forecast:
     def memory(self, index: int) -> StageMemory:
         """Peak memory of one worker of a stage."""
         costs = self.stages[index]
-        return self.model.memory(costs.first, costs.end, costs.replicas, costs.algorithm)
+        kept = kept_micro_batches(self.schedule, self.stages, index, self.model.micro_batches)
+        return self.model.memory(costs.first, costs.end, costs.replicas, costs.algorithm, costs.recompute, kept)
 
     def stage_prediction(self, index: int) -> StagePrediction:
         """The manifest's figures of a stage: its busiest replica's lanes."""

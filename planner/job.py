@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -23,6 +23,7 @@ from runtime.limits import (
     STATES_ARRAY_RANGE_ITEMS,
 )
 from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
+from runtime.schedule import ScheduleName
 from runtime.spec import (
     DataSpec,
     EvaluationSpec,
@@ -67,6 +68,19 @@ class Limits(Strict):
     max_concurrency: Annotated[int, Field(ge=1, le=LAMBDA_ACCOUNT_CONCURRENCY - LAMBDA_UNRESERVED_CONCURRENCY)] = 100
     max_segment_iterations: Annotated[int, Field(ge=1)] | None = None
     synchronisation: Annotated[list[Algorithm], Field(min_length=1, default_factory=lambda: list(Algorithm))]
+
+    schedule: Literal["auto"] | ScheduleName = "auto"
+    recompute: Literal["auto"] | bool = "auto"
+
+    @property
+    def schedules(self) -> list[ScheduleName]:
+        """Those that a plan may follow."""
+        return list(ScheduleName) if self.schedule == "auto" else [self.schedule]
+
+    @property
+    def recomputations(self) -> list[bool]:
+        """What a stage may do about its activations: keep them (False) or compute them again."""
+        return [False, True] if self.recompute == "auto" else [self.recompute]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Limits":

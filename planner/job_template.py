@@ -40,6 +40,8 @@ min_workers = 1                     # a worker is one replica of one stage
 max_replicas = 4                    # per stage
 memory_mb = [1024, 1769, 3538, 7076, 10240]     # sizes that a stage may have; 1,769 MB is one vCPU
 # synchronisation = ["piece_pipelined"]     # ways to sum gradients over replicas; by default the planner chooses
+schedule = "auto"                   # order of forward and backward passes: or "gpipe", "1f1b", "eager_1f1b"
+recompute = "auto"                  # true: keep only inputs for backward, and compute forward again; false: never
 max_concurrency = 100               # workers that may run at once; your account's quota less what others use
 # max_segment_iterations = 500      # a checkpoint at least so often; by default as rarely as 900 s per function allow
 

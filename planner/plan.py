@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from planner.cost_model import CostModel
 from planner.forecast import Forecast
 from planner.job import Job
-from planner.milp import TIME_LIMIT_S, Solution, solve
+from planner.milp import TIME_LIMIT_S, solve
 from planner.platforms import Platform
 from planner.problem import Problem, build_problem
 from planner.profile_format import Profile
 from planner.rounding import significant
+from planner.schedule_choice import Choice, choose_schedule
 from runtime.batches import total_iterations
 from runtime.errors import UserInputError
 from runtime.manifest import (
@@ -26,7 +27,6 @@ from runtime.manifest import (
     StageSynchronisation,
     describe_errors,
 )
-from runtime.schedule import ScheduleName
 from runtime.source import source_sha256
 
 
@@ -72,6 +72,7 @@ def _stages(forecast: Forecast) -> list[Stage]:
             modules=[layer.module for layer in layers[costs.first : costs.end]],
             memory_mb=costs.memory_mb,
             replicas=costs.replicas,
+            recompute=costs.recompute,
             synchronisation=StageSynchronisation(algorithm=costs.algorithm, piece_bytes=costs.piece_bytes),
             predicted=_rounded(forecast.stage_prediction(index)),
         )
@@ -105,14 +106,12 @@ def make_plan(
     problem = job_problem(job, profile, platform)
     solution = solve(problem, time_limit_s=time_limit_s)
     assert solution is not None, "without an excluded plan there is a solution or an exception"
-    return _manifest(job, profile, problem, solution, relative_source(source, manifest_path), source_digest)
+    choice = choose_schedule(problem, solution, profile.dataset, job.package.architecture, time_limit_s)
+    return _manifest(job, profile, choice, relative_source(source, manifest_path), source_digest)
 
 
-def _manifest(
-    job: Job, profile: Profile, problem: Problem, solution: Solution, source: str, source_digest: str
-) -> Manifest:
-    training, model = job.training, problem.model
-    forecast = Forecast(model, solution.stages, profile.dataset, ScheduleName.GPIPE, job.package.architecture)
+def _manifest(job: Job, profile: Profile, choice: Choice, source: str, source_digest: str) -> Manifest:
+    training, forecast, model = job.training, choice.forecast, choice.forecast.model
     iterations = total_iterations(
         profile.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
     )
@@ -144,8 +143,8 @@ def _manifest(
                 total_s=significant(forecast.total_s(iterations, segments)),
                 usd_per_iteration=significant(usd),
                 usd_total=significant(forecast.run_bill(iterations, segments).total_usd),
-                objective=significant(job.objective.usd_weight * usd + job.objective.time_weight * seconds),
-                gap=significant(solution.gap),
+                objective=significant(choice.objective),
+                gap=significant(choice.solution.gap),
             ),
             hashes=Hashes(job=job.sha256, profile=profile.sha256, source=source_digest),
         )

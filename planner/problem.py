@@ -1,8 +1,8 @@
 """The choice as intervals: every stage that a plan may have, with its coefficients, and what a good plan is.
 
-A candidate (i, k, m, d, a) means "layers i to k-1 form a stage at memory m with d replicas that sum their gradients by
-algorithm a". Candidates that do not fit are never created, nor are those that another one betters in every respect. A
-plan is a path of candidates from boundary 0 to boundary L.
+A candidate (i, k, m, d, a, c) means "layers i to k-1 form a stage at memory m with d replicas that sum their gradients
+by algorithm a, and that keep activations or compute them again (c)". Candidates that do not fit are never created, nor
+are those that another one betters in every respect. A plan is a path of candidates from boundary 0 to boundary L.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,8 +109,12 @@ def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
 
 
 def _least_memory(model: CostModel, limits: Limits, first: int, end: int, replicas: int) -> StageMemory:
-    """Of the algorithms allowed, the one with the lowest peak."""
-    memories = [model.memory(first, end, replicas, algorithm) for algorithm in _algorithms(limits, replicas)]
+    """Of the algorithms allowed, and with recomputation where that is, the one with the lowest peak."""
+    memories = [
+        model.memory(first, end, replicas, algorithm, recompute)
+        for algorithm in _algorithms(limits, replicas)
+        for recompute in limits.recomputations
+    ]
     return min(memories, key=lambda memory: memory.total)
 
 
@@ -124,6 +128,8 @@ def _refuse_layer(model: CostModel, limits: Limits, layer: int, degrees: Sequenc
     items = sorted(((value, name) for name, value in vars(memory).items() if value), reverse=True)
     shown = ", ".join(f"{name} {value / (1 << 20):,.0f} MB" for value, name in items)
     remedies = ["a smaller training.micro_batch_size"] if memory.activations > memory.weights else []
+    if limits.recompute is False:
+        remedies.append('limits.recompute = "auto"')
     if replicas == degrees[-1] and replicas < model.micro_batches:
         remedies.append(f"more limits.max_replicas (now {limits.max_replicas})")
     if largest < 10_240:
@@ -162,18 +168,28 @@ def build_problem(model: CostModel, objective: Objective, limits: Limits, groups
     return Problem(model, objective, limits, boundaries, tuple(_candidates(model, limits, boundaries, replicas)))
 
 
+def stage_options(
+    model: CostModel, limits: Limits, first: int, end: int, replicas: int, kept: int | None = None
+) -> list[StageCosts]:
+    """Stages of these layers and replicas that fit, without those that another betters; ``kept`` as in ``memory``."""
+    return _undominated(
+        [
+            model.stage(first, end, memory_mb, replicas, algorithm, recompute)
+            for algorithm in _algorithms(limits, replicas)
+            for recompute in limits.recomputations
+            for memory_mb in sorted(limits.memory_mb)
+            if memory_mb >= model.memory(first, end, replicas, algorithm, recompute, kept).needed_mb
+        ]
+    )
+
+
 def _candidates(
     model: CostModel, limits: Limits, boundaries: Sequence[int], replicas: Sequence[int]
 ) -> list[StageCosts]:
-    found: list[StageCosts] = []
-    for at, first in enumerate(boundaries):
-        for end in boundaries[at + 1 :]:
-            for degree in replicas:
-                options = [
-                    model.stage(first, end, memory_mb, degree, algorithm)
-                    for algorithm in _algorithms(limits, degree)
-                    for memory_mb in sorted(limits.memory_mb)
-                    if memory_mb >= model.memory(first, end, degree, algorithm).needed_mb
-                ]
-                found += _undominated(options)
-    return found
+    return [
+        option
+        for at, first in enumerate(boundaries)
+        for end in boundaries[at + 1 :]
+        for degree in replicas
+        for option in stage_options(model, limits, first, end, degree)
+    ]

@@ -43,7 +43,7 @@ Requirement = Annotated[
 ]
 
 
-_BRANCH = re.compile(r"(str-enum|constrained-str|function-)\W?.*")
+_BRANCH = re.compile(r"(str-enum|constrained-str|function-)\W?.*|literal\[.*\]|bool")
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 
 

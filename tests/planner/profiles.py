@@ -101,4 +101,5 @@ def random_limits(generator: random.Random) -> Limits:
         min_workers=generator.choice([1, 1, 3]),
         max_concurrency=generator.choice([5, 100]),
         synchronisation=generator.sample(list(Algorithm), generator.choice([1, 1, 2])),
+        recompute=generator.choice([False, False, True, "auto"]),
     )

@@ -91,6 +91,26 @@ def test_memory_counts_each_item():
     assert memory.predicted_mb * 1.1 == pytest.approx(memory.needed_mb)
 
 
+def test_recomputation_keeps_inputs_and_adds_a_forward_pass():
+    layer = make_layer(forward_s=0.1, backward_s=0.2, activation_mib=30, output_mib=1)
+    costs = model([make_layer(), layer, layer, make_layer()])
+    kept, again = (costs.memory(1, 3, 1, recompute=recompute).activations for recompute in (False, True))
+    assert kept == 8 * (60 + 1) * MIB + 2 * MIB  # 8 micro-batches kept, with what leaves; the layer under way
+    assert again == (60 + 1) * MIB + 9 * MIB + 2 * MIB  # one of them; 8 inputs and the copy of one
+    plain, twice = (costs.stage(1, 3, 1769, 1, recompute=recompute) for recompute in (False, True))
+    assert twice.forward == plain.forward
+    assert twice.backward.compute_s == pytest.approx(plain.backward.compute_s + 0.2)
+    assert twice.backward.upload == plain.backward.upload
+
+
+def test_fewer_micro_batches_kept_take_less_memory():
+    layer = make_layer(activation_mib=30, output_mib=1)
+    costs = model([make_layer(), layer, layer, make_layer()])
+    three, all_of_them = costs.memory(1, 3, 1, kept=3), costs.memory(1, 3, 1)
+    assert all_of_them.activations - three.activations == 5 * (60 + 1) * MIB
+    assert three.transfers == 4 * (2 + 2) * MIB  # of both directions at once, as forward and backward alternate
+
+
 def test_replicas_hold_fewer_activations_and_a_flat_gradient():
     layer = make_layer(parameter_mib=500, activation_mib=3)
     costs = model([layer])

@@ -38,11 +38,12 @@ def every_plan(problem: Problem):
     options = {}
     for first, end in combinations(range(model.layer_count + 1), 2):
         options[first, end] = [
-            model.stage(first, end, memory_mb, degree, algorithm)
+            model.stage(first, end, memory_mb, degree, algorithm, recompute)
             for memory_mb in limits.memory_mb
             for degree in degrees
             for algorithm in (limits.synchronisation if degree > 1 else [Algorithm.PIPELINED])
-            if model.memory(first, end, degree, algorithm).needed_mb <= memory_mb
+            for recompute in limits.recomputations
+            if model.memory(first, end, degree, algorithm, recompute).needed_mb <= memory_mb
         ]
     for cuts in range(model.layer_count):
         for inner in combinations(range(1, model.layer_count), cuts):

@@ -52,6 +52,13 @@ def test_the_job_may_insist_on_a_way_to_sum():
     assert algorithms(0.01, Limits(synchronisation=[Algorithm.PLAIN])) == {Algorithm.PLAIN}
 
 
+def test_what_keeps_too_much_may_be_computed_again():
+    layers = [make_layer(), make_layer(activation_mib=400)]
+    made = problem(layers, Limits(memory_mb=[1024], max_replicas=2))
+    assert {costs.recompute for costs in made.candidates if costs.end == 2} == {True}
+    assert {costs.recompute for costs in made.candidates if costs.end == 1} == {False}, "it takes time, so only there"
+
+
 def test_memory_that_buys_nothing_is_no_candidate():
     section = make_training()
     model = CostModel(
@@ -67,9 +74,10 @@ def test_memory_that_buys_nothing_is_no_candidate():
 def test_a_layer_too_large_is_named_with_the_shortfall_and_remedies():
     layers = [make_layer(), make_layer(module="Embedding", activation_mib=400)]
     with pytest.raises(UserInputError) as caught:
-        problem(layers, Limits(memory_mb=[1024], max_replicas=2))
+        problem(layers, Limits(memory_mb=[1024], max_replicas=2, recompute=False))
     message = str(caught.value)
-    for part in ("layer 1 (Embedding)", "1,024 MB", "too much", "micro_batch_size", "max_replicas", "memory_mb"):
+    remedies = ("micro_batch_size", "recompute", "max_replicas", "memory_mb")
+    for part in ("layer 1 (Embedding)", "1,024 MB", "too much", *remedies):
         assert part in message
 
 

@@ -46,7 +46,7 @@ def test_no_end_is_told_that_would_not_come_before_the_limit():
 
 
 def test_the_first_iterations_are_certain_without_asking():
-    follower = FollowersEnd(7, 100, FINISHED, ask=lambda: Future())
+    follower = FollowersEnd(7, 100, FINISHED, ask=Future)
     assert follower.certain == 7 + LEAD
     assert all(follower.includes(i) for i in range(7, 7 + LEAD)), "an answer that does not come holds nobody up so far"
 
