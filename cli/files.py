@@ -8,16 +8,16 @@ from runtime.errors import UserInputError
 from runtime.source import would_ship
 
 
-def check_output(path: Path, source: Path) -> None:
+def check_output(path: Path, source: Path, option: str = "-o") -> None:
     """Raises UserInputError when a file at ``path`` would ship with the model's code, and so make it other code."""
     if would_ship(source, path):
         raise UserInputError(
             f"{path}: lies in the source folder {source}, where it would ship and change what the plan was made for. "
-            f"Name another place with -o, for example {source / 'build' / path.name}: build does not ship."
+            f"Name another place with {option}, for example {source / 'build' / path.name}: build does not ship."
         )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, option: str = "-o") -> None:
     """Replaces ``path`` by ``text``, whole or not at all; makes its folder where needed.
 
     Raises:
@@ -33,4 +33,4 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
-        raise UserInputError(f"{path}: cannot be written: {error.strerror}. Name another file with -o.") from None
+        raise UserInputError(f"{path}: cannot be written: {error.strerror}. Name another file with {option}.") from None

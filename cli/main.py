@@ -24,6 +24,7 @@ COMMANDS = (
     "profile",
     "plan",
     "explain",
+    "schedule",
     "doctor",
     "run",
     "local",

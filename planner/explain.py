@@ -2,15 +2,14 @@
 
 from dataclasses import asdict, dataclass
 
-from planner.cost_model import HEAD_ROOM, MIB, CostModel, StageCosts
-from planner.forecast import Forecast
+from planner.cost_model import HEAD_ROOM, MIB, StageCosts
+from planner.forecast import Forecast, check_same, forecast_of
 from planner.job import Job
 from planner.milp import solve
 from planner.plan import check_profile, job_problem
 from planner.platforms import find_platform
 from planner.pricing import Bill
 from planner.profile_format import Profile
-from runtime.errors import UserInputError
 from runtime.manifest import Manifest
 from runtime.schedule import kept_at_once
 
@@ -140,36 +139,14 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
     Raises:
         UserInputError: the profile or the job is not the one that the plan was made from.
     """
-    _same("profile", manifest.hashes.profile, profile.sha256)
     if job is not None:
-        _same("job", manifest.hashes.job, job.sha256)
+        check_same("job", manifest.hashes.job, job.sha256)
         check_profile(job, profile, manifest.hashes.source)
-    if len(profile.layers) != manifest.layer_count:
-        raise UserInputError(
-            f"the manifest has {manifest.layer_count} layers, the profile {len(profile.layers)}. Plan again."
-        )
-    model = CostModel(
-        profile=profile,
-        platform=find_platform(manifest.platform),
-        training=manifest.training,
-        architecture=manifest.architecture,
-    )
-    costs = tuple(
-        model.stage(
-            stage.first_layer,
-            stage.end_layer,
-            stage.memory_mb,
-            stage.replicas,
-            stage.synchronisation.algorithm,
-            stage.recompute,
-        )
-        for stage in manifest.stages
-    )
-    forecast = Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
-    stages = [_stage(forecast, manifest, index) for index in range(len(costs))]
+    forecast = forecast_of(manifest, profile)
+    stages = [_stage(forecast, manifest, index) for index in range(len(forecast.stages))]
     next_best, note = None, "the next best plan is known only with the job file: pass --job"
     if job is not None:
-        next_best = _next_best(job, profile, manifest, costs)
+        next_best = _next_best(job, profile, manifest, forecast.stages)
         note = "best of all other plans, both judged by the closed form" if next_best else "no other plan is possible"
     return Explanation(
         name=manifest.name,
@@ -190,11 +167,3 @@ def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Exp
         next_best=next_best,
         next_best_note=note,
     )
-
-
-def _same(what: str, planned: str, given: str) -> None:
-    if planned != given:
-        raise UserInputError(
-            f"the {what} is not the one that the plan was made from (SHA-256: {given}, in the manifest: {planned}). "
-            "Name that one, or plan again with `funcpipe plan`."
-        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
+from planner.platforms import find_platform
 from planner.pricing import (
     LAMBDA_TMP_USD_PER_GB_S,
     LAMBDA_USD_PER_GB_S,
@@ -19,12 +20,13 @@ from planner.pricing import (
     s3_puts,
     state_transitions,
 )
+from planner.profile_format import Profile
 from planner.rounding import significant
 from planner.simulate import Simulation, simulate
 from runtime.batches import micro_batches
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
-from runtime.manifest import Architecture, DatasetFacts, Prices, SegmentPlan, Spending, StagePrediction
+from runtime.manifest import Architecture, DatasetFacts, Manifest, Prices, SegmentPlan, Spending, StagePrediction
 from runtime.schedule import ScheduleName, kept_at_once
 
 SAFETY = 2.0
@@ -212,3 +214,39 @@ class Forecast:
             s3_puts(iterations * sum(stage.puts for stage in self.stages)),
             s3_gets(iterations * gets),
         ]
+
+
+def check_same(what: str, planned: str, given: str) -> None:
+    """Raises UserInputError when a plan was not made from this profile or job, by their digests."""
+    if planned != given:
+        raise UserInputError(
+            f"the {what} is not the one that the plan was made from (SHA-256: {given}, in the manifest: {planned}). "
+            "Name that one, or plan again with `funcpipe plan`."
+        )
+
+
+def forecast_of(manifest: Manifest, profile: Profile) -> Forecast:
+    """What the plan in a manifest will do. Raises UserInputError when it was made from another profile."""
+    check_same("profile", manifest.hashes.profile, profile.sha256)
+    if len(profile.layers) != manifest.layer_count:
+        raise UserInputError(
+            f"the manifest has {manifest.layer_count} layers, the profile {len(profile.layers)}. Plan again."
+        )
+    model = CostModel(
+        profile=profile,
+        platform=find_platform(manifest.platform),
+        training=manifest.training,
+        architecture=manifest.architecture,
+    )
+    costs = tuple(
+        model.stage(
+            stage.first_layer,
+            stage.end_layer,
+            stage.memory_mb,
+            stage.replicas,
+            stage.synchronisation.algorithm,
+            stage.recompute,
+        )
+        for stage in manifest.stages
+    )
+    return Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
