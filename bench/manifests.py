@@ -18,6 +18,20 @@ LAYERS_BESIDE_BLOCKS = 2
 CHARACTERS = 100_000
 
 
+NO_BUDGET = {
+    "budget_usd": None,
+    "prices": {
+        "usd_per_gb_s": 1e-9,  # the manifest asks for a price; nothing is bought
+        "usd_per_tmp_gb_s": 0.0,
+        "usd_per_put": 0.0,
+        "usd_per_get": 0.0,
+        "usd_per_attempt": 0.0,
+    },
+    "segment_at_most_usd": 0.0,
+}
+"""The manifest's section on money, where there is none."""
+
+
 @cache
 def chargpt_data(context: int) -> Dataset:
     """What the manifests below are trained on."""
@@ -85,7 +99,8 @@ def chargpt_manifest(
             }
             for count, end, degree in zip(layers, ends, replicas or [1] * len(layers), strict=True)
         ],
-        "segment": {"iterations": iterations, "timeout_s": 900, "stall_timeout_s": 120.0},
+        "segment": {"iterations": iterations, "timeout_s": 900, "stall_timeout_s": 120.0, "checkpoint_s": 0.0},
+        "spending": NO_BUDGET,
         "package": {"source": "."},
         "on_destroy": "delete",
         "predicted": dict.fromkeys(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.manifests import NO_BUDGET
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from runtime.errors import FuncpipeError
@@ -115,7 +116,8 @@ def _manifest(stages: int, replicas: int, source: str) -> Manifest:
             }
             for index in range(stages)
         ],
-        "segment": {"iterations": 1, "timeout_s": 900, "stall_timeout_s": 120.0},
+        "segment": {"iterations": 1, "timeout_s": 900, "stall_timeout_s": 120.0, "checkpoint_s": 0.0},
+        "spending": NO_BUDGET,
         "package": {"source": "source"},
         "on_destroy": "delete",
         "predicted": dict.fromkeys(whole, 0.0),

@@ -90,7 +90,13 @@ def _events(manifest: Manifest) -> Iterator[WorkerEvent]:
     for index, stage in enumerate(manifest.stages):
         for replica in range(stage.replicas):
             yield WorkerEvent(
-                run=RUN, segment=0, attempt=0, stage=index, replica=replica, manifest_sha256=manifest.sha256
+                run=RUN,
+                segment=0,
+                attempt=0,
+                stage=index,
+                replica=replica,
+                manifest_sha256=manifest.sha256,
+                commit=keys.INITIAL,
             )
 
 
