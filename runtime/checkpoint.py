@@ -57,6 +57,10 @@ def _layer_state(name: str, layer: nn.Module, optimizer: torch.optim.Optimizer |
     return state
 
 
+def _digest(file: bytes | bytearray) -> str:
+    return hashlib.sha256(file).hexdigest()
+
+
 def save_layers(
     store: Store,
     run: str,
@@ -86,7 +90,7 @@ def save_layers(
             if not torch.isfinite(parameter).all():
                 raise Diverged(f"parameter {name}.{parameter_name} is not finite. The last checkpoint is good.")
         body = encode(_layer_state(name, layer, optimizer))
-        digest = hashlib.sha256(body).hexdigest()
+        digest = _digest(body)
         if digest in known:
             return known[digest]
         file = f"{generation}/{digest}"
@@ -105,7 +109,7 @@ def _read_file(store: Store, run: str, name: str) -> bytes | bytearray:
         body = store.get(key)
     except KeyNotFound:
         raise CheckpointError(f"{key} is missing, though a commit lists it") from None
-    if (found := hashlib.sha256(body).hexdigest()) != digest:
+    if (found := _digest(body)) != digest:
         raise CheckpointError(f"{key} is damaged (SHA-256: {found}, committed: {digest})")
     return body
 
@@ -137,14 +141,22 @@ def load_layers(
     model: nn.Sequential,
     first_layer: int,
     optimizer: torch.optim.Optimizer | None,
+    *,
+    filled: bool = False,
 ) -> None:
     """Fills ``model`` (whose first layer is layer ``first_layer``) and ``optimizer`` from a committed checkpoint.
+
+    Args:
+        filled: they hold a state already; a layer whose state is the committed one is not read.
 
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the layer.
     """
-    for index, (_, layer) in enumerate(named_layers(model), start=first_layer):
-        state = _read_layer(store, run, commit.layers[index])
+    for index, (layer_name, layer) in enumerate(named_layers(model), start=first_layer):
+        file = commit.layers[index]
+        if filled and _digest(encode(_layer_state(layer_name, layer, optimizer))) == file.rpartition("/")[2]:
+            continue
+        state = _read_layer(store, run, file)
         targets = _held_tensors(layer)
         stored = {name for name in state if name.startswith(_HELD)}
         if stored != set(targets):
@@ -164,8 +176,10 @@ def load_layers(
         for name, parameter in layer.named_parameters():
             prefix = f"optim/{name}/"
             saved = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            if optimizer is not None and saved:
-                optimizer.state[parameter] = saved
+            if optimizer is not None:
+                optimizer.state.pop(parameter, None)
+                if saved:
+                    optimizer.state[parameter] = saved
 
 
 def load_weights(store: Store, run: str) -> dict[str, torch.Tensor]:

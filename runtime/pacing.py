@@ -30,9 +30,9 @@ SOONER = 0.04
 """Whoever finds an object at the first look learns only that it was there by then, and looks by this share of the wait
 sooner the next time; by twice the share the time after that, and so on, until a look is in vain."""
 SOONER_DOUBLINGS = 3
-FORGETTING = 5
-"""After so many first looks in a row that were not in vain, which chance does to 1 in 5, older waits are forgotten."""
-LOOKS_IN_VAIN = 0.6
+FORGETTING = 4
+"""After so many first looks in a row that were not in vain, which chance does to 1 in 4, older waits are forgotten."""
+LOOKS_IN_VAIN = 0.5
 """GETs that find nothing, per object that had to be awaited, in the steady state: what the rule above gives on average
 over waits that vary little and much (tests/runtime/test_arrivals.py). Of objects that are there already there are none.
 """

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import keys
+from runtime import keys, warm
 from runtime.allowance import MARGIN_SHARE
 from runtime.barrier import LEADER, meet
 from runtime.checkpoint import Diverged, load_layers, save_layers
@@ -51,6 +51,8 @@ class Invocation:
     """Billed before ``started_at``: the start-up of a new environment."""
     observe: Callable[[IterationDone], None] = lambda done: None
     """Called after each iteration, on the computing thread."""
+    hold: warm.Hold = warm.PROCESS
+    """What the environment holds from segment to segment."""
 
 
 class Worker:
@@ -96,9 +98,11 @@ class Worker:
             Exception: whatever the user's model raises.
         """
         try:
-            return self._run()
+            summary = self._run()
         finally:
             self.lanes.close()
+        self._invocation.hold.keep(warm.Held(self._identity, self._layers, self._optimizer))
+        return summary
 
     def _run(self) -> WorkerSummary:
         self._position = (None, "start")
@@ -143,12 +147,17 @@ class Worker:
 
     def _load(self) -> None:
         training, source, stage = self._manifest.training, self._invocation.source, self._stage
-        self._layers, _ = build_layers(
-            self._manifest.model, source, stage.first_layer, stage.end_layer, training.seed, training.dtype
-        )
-        self._optimizer = build_optimizer(training.optimizer, self._layers.parameters())
-        run, artifacts = self._event.run, self._invocation.artifacts
-        load_layers(artifacts, run, self._base, self._layers, stage.first_layer, self._optimizer)
+        self._identity = warm.identity(self._manifest, self._event.stage)
+        held = self._invocation.hold.take(self._identity)
+        if held is not None:
+            self._layers, self._optimizer = held.layers, held.optimizer
+        else:
+            self._layers, _ = build_layers(
+                self._manifest.model, source, stage.first_layer, stage.end_layer, training.seed, training.dtype
+            )
+            self._optimizer = build_optimizer(training.optimizer, self._layers.parameters())
+        run, artifacts, first = self._event.run, self._invocation.artifacts, stage.first_layer
+        load_layers(artifacts, run, self._base, self._layers, first, self._optimizer, filled=held is not None)
         self._data = self._readers()
 
     def _build_executor(self) -> None:
