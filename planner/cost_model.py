@@ -22,7 +22,7 @@ from planner.profile_format import Profile
 from runtime.limits import LAMBDA_MAX_MEMORY_MB
 from runtime.manifest import Architecture
 from runtime.pacing import IN_FLIGHT, RANGE_BYTES, range_count
-from runtime.spec import TrainingSpec
+from runtime.spec import EXACT_WIRE, TrainingSpec, WireSpec
 from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
 
 MIB = 1 << 20
@@ -148,9 +148,15 @@ class CostModel:
     """One profile on one platform, for one training section."""
 
     def __init__(
-        self, *, profile: Profile, platform: Platform, training: TrainingSpec, architecture: Architecture
+        self,
+        *,
+        profile: Profile,
+        platform: Platform,
+        training: TrainingSpec,
+        architecture: Architecture,
+        wire: WireSpec = EXACT_WIRE,
     ) -> None:
-        self.profile, self.platform, self.training = profile, platform, training
+        self.profile, self.platform, self.training, self.wire = profile, platform, training, wire
         self.usd_per_gb_s = LAMBDA_USD_PER_GB_S[architecture]
         self.micro_batches = -(-training.global_batch_size // training.micro_batch_size)
         self._compute: dict[int, tuple[list[float], list[float], float]] = {}
@@ -174,6 +180,18 @@ class CostModel:
     def boundary_bytes(self, boundary: int) -> int:
         """Bytes of one micro-batch that enter layer ``boundary``."""
         return self.profile.input_bytes if boundary == 0 else self.profile.layers[boundary - 1].output_bytes
+
+    def activation_bytes(self, boundary: int) -> int:
+        """On the wire, bytes of one micro-batch that enter layer ``boundary`` from another stage.
+
+        All are counted as floating-point: the profile does not tell what part of a layer's output is not.
+        """
+        return round(self.boundary_bytes(boundary) * self.wire.activations.share(self.training.dtype))
+
+    def returned_bytes(self, boundary: int) -> int:
+        """On the wire, bytes of one micro-batch's gradient with respect to what enters layer ``boundary``."""
+        share = self.wire.activations.share(self.training.dtype)
+        return round(self.profile.layers[boundary - 1].gradient_bytes * share)
 
     def _scaled(self, seconds: Sequence[float], memory_mb: int) -> float:
         """Seconds at a memory size from those by thread count (Amdahl's law through one and most threads)."""
@@ -201,12 +219,14 @@ class CostModel:
         """The summation of a candidate stage's gradients over its replicas."""
         bandwidth = self.platform.bandwidth(memory_mb)
         latency_s = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
+        share = self.wire.gradients.share(self.training.dtype)
         return Exchange(
-            gradient_bytes=self._sum("trainable_parameter_bytes", first, end),
+            gradient_bytes=round(self._sum("trainable_parameter_bytes", first, end) * share),
             replicas=replicas,
             bandwidth=bandwidth,
             latency_s=latency_s,
             piece_bytes=best_piece_bytes(bandwidth, latency_s),
+            widening=1 / share,
         )
 
     def stage(
@@ -224,19 +244,18 @@ class CostModel:
         bandwidth = self.platform.bandwidth(memory_mb)
 
         get, put = self.platform.get_latency_s, self.platform.put_latency_s
-        layers = self.profile.layers
         samples = (self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)
-        received = 0 if opens else self.boundary_bytes(first)
+        received = 0 if opens else self.activation_bytes(first)
         forward_lanes = LaneTimes(
             download=Transfer((samples + received) / bandwidth, 0.0 if opens else get),
             compute_s=forward[end] - forward[first],
-            upload=Transfer() if closes else Transfer(self.boundary_bytes(end) / bandwidth, put),
+            upload=Transfer() if closes else Transfer(self.activation_bytes(end) / bandwidth, put),
         )
         again = forward[end] - forward[first] + (loss if closes else 0.0) if recompute else 0.0
         backward_lanes = LaneTimes(
-            download=Transfer() if closes else Transfer(layers[end - 1].gradient_bytes / bandwidth, get),
+            download=Transfer() if closes else Transfer(self.returned_bytes(end) / bandwidth, get),
             compute_s=backward[end] - backward[first] + (loss if closes else 0.0) + again,
-            upload=Transfer() if opens else Transfer(layers[first - 1].gradient_bytes / bandwidth, put),
+            upload=Transfer() if opens else Transfer(self.returned_bytes(first) / bandwidth, put),
         )
         exchange = self.exchange(first, end, memory_mb, replicas)
         synchronise = exchange.seconds(algorithm)
@@ -244,10 +263,10 @@ class CostModel:
         sent, got = [], []
         if not opens:
             got.append(received)
-            sent.append(layers[first - 1].gradient_bytes)
+            sent.append(self.returned_bytes(first))
         if not closes:
-            got.append(layers[end - 1].gradient_bytes)
-            sent.append(layers[end - 1].output_bytes)
+            got.append(self.returned_bytes(end))
+            sent.append(self.activation_bytes(end))
         return StageCosts(
             first=first,
             end=end,
@@ -304,12 +323,15 @@ class CostModel:
         caught = 0 if opens else profile.layers[first - 1].gradient_bytes
         returned = 0 if closes else layers[-1].gradient_bytes
         # An object on its way down is there twice (bytes, tensors); one on its way up as bytes, and a gradient also
-        # as a tensor that nothing else keeps.
+        # as a tensor that nothing else keeps. Narrowed, it is less as bytes.
+        share = self.wire.activations.share(self.training.dtype)
         if kept is None:
-            transfers = in_flight * max(2 * entering + leaving, 2 * returned + 2 * caught)
+            forward, backward = (1 + share) * entering + share * leaving, (1 + share) * (returned + caught)
+            transfers = round(in_flight * max(forward, backward))
         else:
-            transfers = in_flight * (2 * max(entering, returned) + max(leaving, 2 * caught))
-        if max(entering, returned) > RANGE_BYTES:
+            down, up = (1 + share) * max(entering, returned), max(share * leaving, (1 + share) * caught)
+            transfers = round(in_flight * (down + up))
+        if share * max(entering, returned) > RANGE_BYTES:
             transfers += IN_FLIGHT * RANGE_BYTES  # ranges that are being joined
 
         activations = (micro_batches if kept is None else kept) * one

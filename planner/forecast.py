@@ -237,6 +237,7 @@ def forecast_of(manifest: Manifest, profile: Profile) -> Forecast:
         platform=find_platform(manifest.platform),
         training=manifest.training,
         architecture=manifest.architecture,
+        wire=manifest.wire,
     )
     costs = tuple(
         model.stage(

@@ -1,6 +1,7 @@
 """The job file: what a person asks for. TOML, validated whole; the planner turns it into a manifest.
 
 [model] [data] [training]     what is trained (``runtime.spec``)
+[wire]                        element types between workers
 [objective] [limits]          what a good plan is, and what it may use
 [run]                         budget, attempts, checkpoints
 [package] [evaluation]        what ships, what is kept, what the report measures
@@ -25,6 +26,7 @@ from runtime.limits import (
 from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
 from runtime.schedule import ScheduleName
 from runtime.spec import (
+    EXACT_WIRE,
     DataSpec,
     EvaluationSpec,
     LossName,
@@ -34,6 +36,7 @@ from runtime.spec import (
     Positive,
     Strict,
     TrainingSpec,
+    WireSpec,
 )
 from runtime.synchronisation import Algorithm
 
@@ -136,6 +139,7 @@ class Job(Strict):
     model: ModelSpec
     data: DataSpec
     training: TrainingSpec
+    wire: WireSpec = EXACT_WIRE
     objective: Objective = Objective()
     limits: Limits = Limits()
     run: RunRules = RunRules()

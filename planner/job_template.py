@@ -27,6 +27,10 @@ name = "adam"                       # sgd (momentum, dampening, nesterov), adam 
 lr = 0.003
 # weight_decay = 0.0
 
+# [wire]                            # how tensors travel: "bfloat16" halves the bytes, and rounds (docs/method.md)
+# activations = "native"            # between stages
+# gradients = "native"              # between the replicas of a stage
+
 # The plan minimises usd_weight * (USD per iteration) + time_weight * (seconds per iteration).
 # With usd_weight = 1, time_weight is the price in USD at which you would buy one second less.
 [objective]

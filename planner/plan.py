@@ -51,7 +51,13 @@ def check_profile(job: Job, profile: Profile, source_digest: str) -> None:
 
 def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
     """The cost model of a job's own profile."""
-    return CostModel(profile=profile, platform=platform, training=job.training, architecture=job.package.architecture)
+    return CostModel(
+        profile=profile,
+        platform=platform,
+        training=job.training,
+        architecture=job.package.architecture,
+        wire=job.wire,
+    )
 
 
 def job_problem(job: Job, profile: Profile, platform: Platform) -> Problem:
@@ -126,6 +132,7 @@ def _manifest(job: Job, profile: Profile, choice: Choice, source: str, source_di
             data=job.data,
             dataset=profile.dataset,
             training=training,
+            wire=job.wire,
             iterations=iterations,
             schedule=forecast.schedule,
             platform=model.platform.name,

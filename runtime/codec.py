@@ -5,16 +5,21 @@ JSON. Nothing received is ever executed or unpickled. Written here rather than b
 copies a payload three times on its way out; here it is copied once, and on its way in not at all.
 
     8 bytes: length of the header │ header: JSON, padded with spaces │ tensors, the widest elements first
+
+A tensor may travel in a narrower element type than its own; whoever decodes it gets it in its own again.
 """
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 Scalar = bool | int | float | str | None
 Bundle = dict[str, torch.Tensor | Scalar]
+Outgoing = Mapping[str, "torch.Tensor | Narrowed | Scalar"]
 _KEY = "funcpipe"
 _ALIGNMENT = 8
 _DTYPES = {
@@ -33,6 +38,21 @@ _DTYPES = {
 _NAMED = {name: dtype for dtype, name in _DTYPES.items()}
 
 
+@dataclass(frozen=True)
+class Narrowed:
+    """A tensor that travels as elements of ``dtype``: rounded once, straight into the object's bytes."""
+
+    tensor: torch.Tensor
+    dtype: torch.dtype
+
+
+def narrowed(value: torch.Tensor | Scalar, dtype: torch.dtype | None) -> torch.Tensor | Narrowed | Scalar:
+    """``value`` to travel as ``dtype`` where it is a tensor of a wider real floating type; else as it is."""
+    if dtype is None or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    return Narrowed(value, dtype) if dtype.itemsize < value.element_size() else value
+
+
 class MalformedObject(ValueError):
     """Bytes that are not what ``encode`` makes."""
 
@@ -45,29 +65,37 @@ def _place(buffer: bytearray, dtype: torch.dtype, shape: list[int], begin: int) 
     return torch.frombuffer(buffer, dtype=torch.uint8, count=size, offset=begin).view(dtype).view(shape)
 
 
-def encode(bundle: Bundle) -> bytearray:
+def encode(bundle: Outgoing) -> bytearray:
     """``bundle`` as bytes, order kept. Tensors are taken as they are at this moment.
 
     Raises:
         TypeError: a tensor's element type has no name on the wire.
     """
-    tensors = {name: value.detach() for name, value in bundle.items() if isinstance(value, torch.Tensor)}
-    entries = [[name, "tensor" if name in tensors else {"value": value}] for name, value in bundle.items()]
+    tensors: dict[str, torch.Tensor] = {}
+    types: dict[str, torch.dtype] = {}
+    entries: list[list[Any]] = []
+    for name, value in bundle.items():
+        if isinstance(value, Narrowed):
+            tensors[name], types[name] = value.tensor.detach(), value.dtype
+            entries.append([name, {"tensor": _name(value.tensor.dtype)}])
+        elif isinstance(value, torch.Tensor):
+            tensors[name], types[name] = value.detach(), value.dtype
+            entries.append([name, "tensor"])
+        else:
+            entries.append([name, {"value": value}])
     header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(entries)}}
     begin = 0
     # Widest first, so that each tensor lies where its elements may lie.
-    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].element_size()):
-        if tensor.dtype not in _DTYPES:
-            raise TypeError(f"a tensor of {tensor.dtype} cannot be sent; of {', '.join(map(str, _DTYPES))} it can")
-        offsets = [begin, begin + tensor.nbytes]
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+    for name, dtype in sorted(types.items(), key=lambda item: -item[1].itemsize):
+        offsets = [begin, begin + tensors[name].numel() * dtype.itemsize]
+        header[name] = {"dtype": _name(dtype), "shape": list(tensors[name].shape), "data_offsets": offsets}
         begin = offsets[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     data = bytearray(8 + len(text) + begin)
     data[: 8 + len(text)] = len(text).to_bytes(8, "little") + text
     for name, tensor in tensors.items():
-        place = _place(data, tensor.dtype, list(tensor.shape), 8 + len(text) + header[name]["data_offsets"][0])
+        place = _place(data, types[name], list(tensor.shape), 8 + len(text) + header[name]["data_offsets"][0])
         place.copy_(tensor)
     return data
 
@@ -87,8 +115,15 @@ def layout(data: bytes | bytearray) -> tuple[int, int]:
         raise MalformedObject(f"an object of {len(data)} bytes is not one of ours: {error}") from None
 
 
+def _name(dtype: torch.dtype) -> str:
+    if dtype not in _DTYPES:
+        raise TypeError(f"a tensor of {dtype} cannot be sent; of {', '.join(map(str, _DTYPES))} it can")
+    return _DTYPES[dtype]
+
+
 def decode(data: bytes | bytearray) -> Bundle:
-    """The bundle that was encoded. Its tensors lie in ``data`` where that is a bytearray, which they then own.
+    """The bundle that was encoded. Its tensors lie in ``data`` where that is a bytearray, which they then own; those
+    that travelled narrowed are copies.
 
     Raises:
         MalformedObject: the bytes are truncated or not of this format.
@@ -102,7 +137,7 @@ def decode(data: bytes | bytearray) -> Bundle:
             raise ValueError(f"its header promises {8 + length + ends}")
         buffer = data if isinstance(data, bytearray) else bytearray(data)
         tensors = {name: _tensor(buffer, 8 + length, item) for name, item in header.items()}
-        return {name: tensors[name] if kind == "tensor" else kind["value"] for name, kind in entries}
+        return {name: _value(tensors.get(name), kind) for name, kind in entries}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError) as error:
         raise MalformedObject(f"an object of {len(data)} bytes is not one of ours: {error}") from None
 
@@ -113,6 +148,14 @@ def _tensor(buffer: bytearray, origin: int, item: dict[str, Any]) -> torch.Tenso
     if min([begin, *shape], default=0) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{end - begin} bytes do not hold a {item['dtype']} of shape {shape}")
     return _place(buffer, dtype, shape, origin + begin)
+
+
+def _value(tensor: torch.Tensor | None, kind: Any) -> torch.Tensor | Scalar:
+    if kind != "tensor" and "value" in kind:
+        return kind["value"]
+    if tensor is None:
+        raise ValueError("its header names a tensor that it does not hold")
+    return tensor if kind == "tensor" else tensor.to(_NAMED[kind["tensor"]])
 
 
 def pack(value: Any) -> Bundle:

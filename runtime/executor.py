@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from runtime.batches import MicroBatch, micro_batches
-from runtime.codec import Bundle, pack
-from runtime.factories import TORCH_DTYPES
+from runtime.codec import Bundle, narrowed, pack
+from runtime.factories import TORCH_DTYPES, WIRE_DTYPES
 from runtime.keys import GangKeys
 from runtime.lanes import Lanes
 from runtime.manifest import Manifest
 from runtime.prefetch import Prefetch
 from runtime.records import WorkerEvent
+from runtime.scatter_reduce.contribution import Dense
 from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.schedule import Instruction, Lane, Op, Program, worker_program
 from runtime.shards import ShardReader
@@ -62,6 +63,7 @@ class Executor:
                 replica=event.replica,
                 replicas=self._stage.replicas,
                 parameters=parameters,
+                encoding=Dense(WIRE_DTYPES[manifest.wire.gradients]),
             )
             if self._stage.replicas > 1 and parameters
             else None
@@ -160,7 +162,8 @@ class Executor:
 
     def _send(self, iteration: int, instruction: Instruction, stage: int, name: Callable[[int, int], str]) -> None:
         index: int = instruction.micro_batch  # type: ignore[assignment]
-        bundle = self._held.pop((instruction.op, index))
+        dtype = WIRE_DTYPES[self._manifest.wire.activations]
+        bundle = {name: narrowed(value, dtype) for name, value in self._held.pop((instruction.op, index)).items()}
         self._lanes.send(iteration, str(instruction), stage, name(iteration, index), bundle)
 
     def _step(self) -> None:

@@ -18,11 +18,12 @@ from torch.nn import functional
 from torch.nn.parameter import UninitializedTensorMixin
 
 from runtime.errors import UserInputError
-from runtime.spec import DType, LossName, LossSpec, ModelSpec, OptimizerSpec
+from runtime.spec import DType, LossName, LossSpec, ModelSpec, OptimizerSpec, WireType
 
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 
 TORCH_DTYPES = {DType.FLOAT32: torch.float32, DType.FLOAT64: torch.float64}
+WIRE_DTYPES = {WireType.NATIVE: None, WireType.BFLOAT16: torch.bfloat16}
 
 _LOSSES: dict[LossName, Loss] = {
     LossName.CROSS_ENTROPY: functional.cross_entropy,

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from runtime import keys
 from runtime.arrivals import Arrivals
-from runtime.codec import Bundle
+from runtime.codec import Bundle, Outgoing
 from runtime.mailbox import Awaited, Cancelled, Mailbox, Parallel, Received, Turn
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Lane
@@ -83,7 +83,7 @@ class Lanes:
         with self._lock:
             self._pending.discard(future)  # type: ignore[arg-type]
 
-    def send(self, iteration: int, instruction: str, stage: int, key: str, bundle: Bundle) -> None:
+    def send(self, iteration: int, instruction: str, stage: int, key: str, bundle: Outgoing) -> None:
         """Uploads in the background; waits only while too many uploads are under way. Raises Cancelled."""
         while not self._upload_slots.acquire(timeout=0.5):
             self._mailbox.check()
@@ -102,7 +102,7 @@ class Lanes:
         instruction: str,
         stage: int,
         key: str,
-        bundle: Bundle,
+        bundle: Outgoing,
         parallel: Parallel | None = None,
     ) -> None:
         start_s = time.time()
@@ -173,7 +173,7 @@ class Lanes:
         done.set_result(download())
         return done
 
-    def send_sync(self, iteration: int, key: str, bundle: Bundle) -> "Future[None]":
+    def send_sync(self, iteration: int, key: str, bundle: Outgoing) -> "Future[None]":
         """Uploads a part of the stage's gradients to the stage's own inbox; never waits.
 
         The bundle must not change until the upload is done: it is encoded only when its turn comes, so that what is

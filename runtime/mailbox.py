@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from runtime import keys
 from runtime.arrivals import UNKNOWN, Look
-from runtime.codec import Bundle, MalformedObject, decode, encode, layout
+from runtime.codec import Bundle, MalformedObject, Outgoing, decode, encode, layout
 from runtime.errors import FuncpipeError
 from runtime.outcome import read_outcome
 from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, range_count
@@ -123,7 +123,7 @@ class Mailbox:
         self._abort_lock = threading.Lock()
         self._next_abort_poll = clock() + ABORT_POLL_S
 
-    def send(self, stage: int, key: str, bundle: Bundle, parallel: Parallel | None = None) -> int:
+    def send(self, stage: int, key: str, bundle: Outgoing, parallel: Parallel | None = None) -> int:
         """Puts an object into a stage's inbox; returns its size in bytes.
 
         With ``parallel``, which makes several requests at once, a large one is put as several (``keys.ranges``).

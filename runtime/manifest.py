@@ -26,7 +26,17 @@ from runtime.limits import (
     STATES_ARRAY_RANGE_ITEMS,
 )
 from runtime.schedule import ScheduleName
-from runtime.spec import DataSpec, EvaluationSpec, ModelSpec, NonNegative, Positive, Strict, TrainingSpec
+from runtime.spec import (
+    EXACT_WIRE,
+    DataSpec,
+    EvaluationSpec,
+    ModelSpec,
+    NonNegative,
+    Positive,
+    Strict,
+    TrainingSpec,
+    WireSpec,
+)
 from runtime.synchronisation import Algorithm
 
 SCHEMA_VERSION = 1
@@ -97,7 +107,7 @@ class StageSynchronisation(Strict):
     """How the replicas of a stage sum their gradients; without effect where there is one."""
 
     algorithm: Algorithm = Algorithm.PIPELINED
-    piece_bytes: Annotated[int, Field(ge=1024, description="at most, of piece_pipelined")] = 1 << 20
+    piece_bytes: Annotated[int, Field(ge=1024, description="on the wire, at most, of piece_pipelined")] = 1 << 20
     bucket_bytes: Annotated[int, Field(ge=1024)] | None = Field(
         None,
         description="the sum is formed in buckets of at most so many bytes, last layers first, while layers before "
@@ -194,6 +204,7 @@ class Manifest(Strict):
     data: DataSpec
     dataset: DatasetFacts
     training: TrainingSpec
+    wire: WireSpec = EXACT_WIRE
     iterations: Annotated[int, Field(ge=1, description="optimiser steps of the whole run")]
     schedule: ScheduleName = Field(description="order of forward and backward passes")
     platform: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="platform profile planned for")

@@ -33,6 +33,29 @@ class DType(StrEnum):
         return 4 if self is DType.FLOAT32 else 8
 
 
+class WireType(StrEnum):
+    """Element type of floating-point tensors on their way between workers."""
+
+    NATIVE = "native"
+    """As they are computed: exact."""
+    BFLOAT16 = "bfloat16"
+    """Rounded to 8 significant bits, the exponent's range kept; every sum is formed in the type of the training."""
+
+    def share(self, dtype: DType) -> float:
+        """Bytes on the wire over bytes in memory."""
+        return 1.0 if self is WireType.NATIVE else 2 / dtype.bytes
+
+
+class WireSpec(Strict):
+    """How floating-point tensors travel. Results are those of plain torch only where all is native."""
+
+    activations: WireType = Field(WireType.NATIVE, description="between stages: activations, and gradients of them")
+    gradients: WireType = Field(WireType.NATIVE, description="of parameters, between the replicas of a stage")
+
+
+EXACT_WIRE = WireSpec()
+
+
 class ModelSpec(Strict):
     """A callable that returns an ``nn.Sequential``; its children are the layers that a plan may cut between."""
 

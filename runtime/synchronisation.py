@@ -35,6 +35,8 @@ class Exchange:
     Args:
         bandwidth: bytes/s of a replica's link in each direction.
         latency_s: of a request, besides its transfer.
+        gradient_bytes: on the wire.
+        widening: bytes of an element in memory over those on the wire.
         piece_bytes, bucket_bytes: as in ``runtime.manifest.StageSynchronisation``.
     """
 
@@ -44,6 +46,7 @@ class Exchange:
     latency_s: float
     piece_bytes: int
     bucket_bytes: int | None = None
+    widening: float = 1.0
 
     @property
     def buckets(self) -> int:
@@ -104,10 +107,13 @@ class Exchange:
         return 2 * exchanged * self.buckets * (self.pieces if algorithm is Algorithm.PIECE_PIPELINED else 1)
 
     def held_bytes(self, algorithm: Algorithm) -> int:
-        """Memory of one replica besides the gradients themselves: the flat copy, and what is on its way."""
+        """Memory of one replica besides the gradients themselves: the flat copy, and what is on its way.
+
+        What is there as bytes is counted as wide as in memory.
+        """
         if self.replicas == 1:
             return 0
-        whole = self.gradient_bytes
+        whole = round(self.gradient_bytes * self.widening)
         match algorithm:
             case Algorithm.PLAIN | Algorithm.PIPELINED:
                 return 2 * whole

@@ -57,6 +57,7 @@ def manifest_document(
     recompute: bool | Sequence[bool] = False,
     synchronisation: str = "pipelined",
     piece_bytes: int = 1 << 20,
+    wire: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The manifest as a JSON document, to be edited by tests of malformed ones.
 
@@ -69,6 +70,7 @@ def manifest_document(
         segment_iterations: iterations of a segment, as predicted and at most; all of them when not given.
         max_iterations: of a segment, where that is not what is predicted.
         synchronisation, piece_bytes: of every stage.
+        wire: {"activations", "gradients"}; all native when not given.
         source_hash: ``runtime.source.source_sha256`` of the source folder, where packaging is tested.
     """
     layers = [2] * stages if layers is None else list(layers)
@@ -96,6 +98,7 @@ def manifest_document(
             "seed": seed,
             "dtype": dtype,
         },
+        "wire": {"activations": "native", "gradients": "native", **(wire or {})},
         "evaluation": {"metric": metric},
         "iterations": steps,
         "schedule": schedule,

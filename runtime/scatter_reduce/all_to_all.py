@@ -17,7 +17,7 @@ from runtime.scatter_reduce.reduction import Reduction
 class AllToAll(Reduction):
     def start(self, iteration: int, flat: torch.Tensor, present: int) -> Callable[[], int]:
         name = partial(self.gang.whole, iteration, self.bucket)
-        upload = self.mail.send_sync(iteration, name(self.replica), {"present": f"{present:x}", "part": flat})
+        upload = self.mail.send_sync(iteration, name(self.replica), self.contribution(flat, f"{present:x}"))
         received = self.receive_from(iteration, ((sender, name(sender)) for sender in self.senders))
 
         def finish() -> int:

@@ -25,6 +25,7 @@ from runtime.errors import FuncpipeError
 from runtime.keys import GangKeys
 from runtime.manifest import StageSynchronisation
 from runtime.scatter_reduce.all_to_all import AllToAll
+from runtime.scatter_reduce.contribution import EXACT, Dense, total
 from runtime.scatter_reduce.piece_pipelined import PiecePipelined
 from runtime.scatter_reduce.pipelined import Pipelined
 from runtime.scatter_reduce.plain import Plain
@@ -70,6 +71,7 @@ class GradientSum:
     Args:
         mail: the stage's own inbox.
         parameters: the stage's trainable ones, the same on every replica.
+        encoding: of what travels.
     """
 
     def __init__(
@@ -81,15 +83,17 @@ class GradientSum:
         replica: int,
         replicas: int,
         parameters: list[nn.Parameter],
+        encoding: Dense = EXACT,
     ) -> None:
         self._mail, self._parameters = mail, parameters[::-1]
         ends = list(accumulate(p.numel() for p in self._parameters))
         flat = torch.empty(ends[-1], dtype=parameters[0].dtype) if parameters else torch.empty(0)
         self._parts = [flat[end - p.numel() : end] for p, end in zip(self._parameters, ends, strict=True)]
-        count, make = bucket_count(flat.nbytes, settings.bucket_bytes), REDUCTIONS[settings.algorithm]
-        pieces = piece_count(-(-flat.nbytes // count), replicas, settings.piece_bytes)
+        size = flat.numel() * (encoding.dtype or flat.dtype).itemsize
+        count, make = bucket_count(size, settings.bucket_bytes), REDUCTIONS[settings.algorithm]
+        pieces = piece_count(-(-size // count), replicas, settings.piece_bytes)
         self._buckets = [
-            _Bucket(part, make(mail, gang, number, replica, replicas, pieces))
+            _Bucket(part, make(mail, gang, number, replica, replicas, pieces, encoding, total))
             for number, part in enumerate(cut(flat, count))
         ]
         self._reach = self._reaches(ends)
@@ -171,6 +175,7 @@ class GradientSum:
     @staticmethod
     def _start(now: _Round, bucket: _Bucket) -> Callable[[], int]:
         present = sum(1 << bit for bit, index in enumerate(bucket.members) if now.present[index])
+        bucket.reduction.encoding.settle(bucket.flat)
         return bucket.reduction.start(now.iteration, bucket.flat, present)
 
     def left_behind(self, iteration: int) -> list[str]:

@@ -28,7 +28,7 @@ class PiecePipelined(Reduction):
         # All is requested at once; the lanes take it up in this order. A piece of another's split is overwritten by its
         # sum only after that was formed, so after this replica's own piece has left.
         uploads = [
-            self.mail.send_sync(iteration, split(owner, own, k), {"present": mask, "part": pieces[owner][k]})
+            self.mail.send_sync(iteration, split(owner, own, k), self.contribution(pieces[owner][k], mask))
             for k in count
             for owner in self.others
         ]
@@ -45,10 +45,10 @@ class PiecePipelined(Reduction):
                 union = self.merge(pieces[own][k], received[k], union, consume=True)
                 if k == 0:
                     self.publish(iteration)
-                uploads.append(self.mail.send_sync(iteration, merged(own, k), {"part": pieces[own][k]}))
+                uploads.append(self.mail.send_sync(iteration, merged(own, k), self.encoding.encode(pieces[own][k])))
             while sums:
                 piece, future = sums.popleft()  # so that what was received is let go at once
-                piece.copy_(future.result().bundle["part"])  # type: ignore[arg-type]
+                piece.copy_(self.encoding.decode(future.result().bundle))
             for upload in uploads:
                 upload.result()
             return union

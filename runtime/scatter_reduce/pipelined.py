@@ -28,10 +28,10 @@ class Pipelined(Reduction):
         present = self.merge(splits[own], received, present, consume=True)
         self.publish(iteration)
         # The others are about as far: asked for sooner, their sums would not be there yet.
-        self.mail.send_sync(iteration, merged(own), {"part": splits[own]}).result()
+        self.mail.send_sync(iteration, merged(own), self.encoding.encode(splits[own])).result()
         sums = [(owner, self.mail.receive_sync(iteration, merged(owner))) for owner in self.others]
         for owner, future in sums:
-            splits[owner].copy_(future.result().bundle["part"])  # type: ignore[arg-type]
+            splits[owner].copy_(self.encoding.decode(future.result().bundle))
         return present
 
     def _split(self, iteration: int, owner: int, sender: int) -> str:
@@ -41,8 +41,8 @@ class Pipelined(Reduction):
         """Sends all others their splits, and requests the own one of each of them."""
         received: Awaited = {}
         for owner, sender in zip(self.others, self.senders, strict=True):
-            part = {"present": mask, "part": splits[owner]}
-            self.mail.send_sync(iteration, self._split(iteration, owner, self.replica), part).result()
+            name = self._split(iteration, owner, self.replica)
+            self.mail.send_sync(iteration, name, self.contribution(splits[owner], mask)).result()
             # Now the sender, which is as far in its own rotation, has put what is due to this replica.
             received |= self.receive_from(iteration, [(sender, self._split(iteration, self.replica, sender))])
         return received

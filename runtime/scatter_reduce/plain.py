@@ -16,7 +16,7 @@ class Plain(Pipelined):
     def _exchange(self, iteration: int, splits: list[torch.Tensor], mask: str) -> Awaited:
         uploads = [
             self.mail.send_sync(
-                iteration, self._split(iteration, owner, self.replica), {"present": mask, "part": splits[owner]}
+                iteration, self._split(iteration, owner, self.replica), self.contribution(splits[owner], mask)
             )
             for owner in self.others
         ]

@@ -1,7 +1,7 @@
 """What all algorithms have in common: who turns to whom, the order of additions, and what is left to delete."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -9,15 +9,16 @@ from typing import Protocol
 
 import torch
 
-from runtime.codec import Bundle
+from runtime.codec import Outgoing
 from runtime.keys import GangKeys
 from runtime.mailbox import Received
+from runtime.scatter_reduce.contribution import Aggregation, Encoding
 
 
 class Mail(Protocol):
     """Sending and receiving in the stage's own inbox, several objects at a time; ``runtime.lanes.Lanes`` is one."""
 
-    def send_sync(self, iteration: int, key: str, bundle: Bundle) -> "Future[None]": ...
+    def send_sync(self, iteration: int, key: str, bundle: Outgoing) -> "Future[None]": ...
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]": ...
 
@@ -42,6 +43,8 @@ class Reduction(ABC):
     Args:
         bucket: number of the bucket.
         pieces: of each split; algorithms that send whole splits do not use it.
+        encoding: of every part on the wire; what is given to ``start`` is settled.
+        aggregate: what the owner of a split makes of its parts.
     """
 
     mail: Mail
@@ -50,6 +53,8 @@ class Reduction(ABC):
     replica: int
     replicas: int
     pieces: int
+    encoding: Encoding
+    aggregate: Aggregation
     _published: list[str] = field(default_factory=list, init=False)
 
     @abstractmethod
@@ -80,30 +85,43 @@ class Reduction(ABC):
         """Views of the parts of ``flat``, by owner."""
         return cut(flat, self.replicas)
 
+    def contribution(self, part: torch.Tensor, mask: str) -> Outgoing:
+        """What an owner gets of this replica."""
+        return {"present": mask, **self.encoding.encode(part)}
+
     def receive_from(self, iteration: int, names: Iterable[tuple[int, str]]) -> Awaited:
         """Requests one object of each sender."""
         return {sender: (name, self.mail.receive_sync(iteration, name)) for sender, name in names}
 
     def merge(self, own: torch.Tensor, received: Awaited, present: int, consume: bool) -> int:
-        """Adds to ``own``, in place, what was ``received``; returns ``present`` and the senders' own.
+        """Replaces ``own`` by the settled aggregate of it and what was ``received``.
+
+        Returns:
+            ``present`` and the senders' own.
 
         Args:
             consume: delete each object once it is read.
         """
-        total: torch.Tensor | None = None
-        for sender in range(self.replicas):
-            part = own
-            if sender != self.replica:
+        union = present
+
+        def parts() -> Iterator[torch.Tensor]:
+            nonlocal union
+            for sender in range(self.replicas):
+                if sender == self.replica:
+                    yield own
+                    continue
                 name, future = received.pop(sender)
                 bundle = future.result().bundle
-                present |= int(str(bundle["present"]), 16)
-                part = bundle["part"]  # type: ignore[assignment]
+                union |= int(str(bundle["present"]), 16)
                 if consume:
                     self.mail.discard(name)
-            total = part if total is None else total.add_(part)
-        if total is not own:
-            own.copy_(total)  # type: ignore[arg-type]
-        return present
+                yield self.encoding.decode(bundle)
+
+        result = self.aggregate(parts())
+        if result is not own:
+            own.copy_(result)
+        self.encoding.settle(own)
+        return union
 
     def publish(self, iteration: int) -> None:
         """Every other replica has been heard from in this iteration: what it read in the last one is of no more use."""

@@ -5,17 +5,19 @@ from planner.platforms import PLATFORMS, find_platform
 from planner.pricing import LAMBDA_USD_PER_GB_S, Bill, bill, gb_seconds, lambda_compute, s3_puts
 from runtime.errors import UserInputError
 from runtime.manifest import Architecture
+from runtime.spec import EXACT_WIRE, WireSpec, WireType
 from runtime.synchronisation import Algorithm
 from tests.planner.profiles import MIB, make_layer, make_profile, make_training
 
 
-def model(layers, platform="aws-lambda", profile_changes=None, **training) -> CostModel:
+def model(layers, platform="aws-lambda", profile_changes=None, wire=EXACT_WIRE, **training) -> CostModel:
     section = make_training(**training)
     return CostModel(
         profile=make_profile(layers, section, **(profile_changes or {})),
         platform=PLATFORMS[platform],
         training=section,
         architecture=Architecture.X86_64,
+        wire=wire,
     )
 
 
@@ -78,6 +80,33 @@ def test_requests_of_an_iteration():
     # 3 replicas: each puts 2 splits and its merged one, gets 2 splits and 2 merged ones.
     replicated = costs.stage(0, 3, 1769, 3)
     assert (replicated.puts, replicated.gets) == (9, 12)
+
+
+def test_bfloat16_halves_what_the_links_carry():
+    layers = [make_layer(parameter_mib=500, output_mib=8) for _ in range(3)]
+    brain = WireType.BFLOAT16
+    native, both, sums, double = (
+        model(layers, wire=wire, dtype=dtype)
+        for wire, dtype in (
+            (EXACT_WIRE, "float32"),
+            (WireSpec(activations=brain, gradients=brain), "float32"),
+            (WireSpec(gradients=brain), "float32"),
+            (WireSpec(activations=brain, gradients=brain), "float64"),
+        )
+    )
+    exact, narrow, mixed, quarter = (costs.stage(1, 2, 1769, 2) for costs in (native, both, sums, double))
+    for of in (lambda s: s.forward, lambda s: s.backward):
+        for lane in (lambda t: t.upload, lambda t: t.download):
+            assert lane(of(narrow)).link_s == lane(of(exact)).link_s / 2
+            assert lane(of(quarter)).link_s == lane(of(exact)).link_s / 4
+            assert lane(of(mixed)) == lane(of(exact))
+    latency = 4 * (0.027 + 0.040) / 2
+    assert narrow.synchronise_s - latency == pytest.approx((exact.synchronise_s - latency) / 2)
+    assert mixed.synchronise_s == narrow.synchronise_s
+    # 4 objects at once: as tensors as before, as bytes half as large.
+    assert both.memory(0, 1, 1).transfers == native.memory(0, 1, 1).transfers * 3 / 4
+    held = [costs.memory(1, 2, 2).synchronise for costs in (native, sums)]
+    assert held[0] == held[1] > 0
 
 
 def test_memory_counts_each_item():

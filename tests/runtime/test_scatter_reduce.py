@@ -11,6 +11,7 @@ from runtime.errors import FuncpipeError
 from runtime.keys import GangKeys
 from runtime.mailbox import Received
 from runtime.manifest import StageSynchronisation
+from runtime.scatter_reduce.contribution import EXACT, Dense
 from runtime.scatter_reduce.gradient_sum import GradientSum
 from runtime.synchronisation import SMALLEST_PIECE_BYTES, Algorithm, Exchange
 
@@ -68,14 +69,20 @@ def parameters(replica, wide=WIDE):
     return made
 
 
-def reduce_all(algorithm, made, iterations=1, bucket_bytes=None):
+def reduce_all(algorithm, made, iterations=1, bucket_bytes=None, encoding=EXACT):
     """Sums the gradients of ``made``, by replica, in threads; returns the inbox and one of the workers."""
     hub, replicas = Hub(), len(made)
     gradients = [[p.grad for p in mine] for mine in made]
     settings = StageSynchronisation(algorithm=algorithm, piece_bytes=SMALLEST_PIECE_BYTES, bucket_bytes=bucket_bytes)
     workers = [
         GradientSum(
-            Mail(hub), GangKeys("run", 0, 0), settings=settings, replica=r, replicas=replicas, parameters=made[r]
+            Mail(hub),
+            GangKeys("run", 0, 0),
+            settings=settings,
+            replica=r,
+            replicas=replicas,
+            parameters=made[r],
+            encoding=encoding,
         )
         for r in range(replicas)
     ]
@@ -104,6 +111,41 @@ def test_every_replica_has_the_same_bits_the_sum_in_replica_order(algorithm, rep
         assert torch.equal(mine[0].grad, total)
         assert torch.equal(mine[1].grad, second)
         assert mine[2].grad is None, "no replica had one"
+
+
+@pytest.mark.parametrize("bucket_bytes", [None, SMALLEST_PIECE_BYTES], ids=["whole", "buckets"])
+@pytest.mark.parametrize("replicas", [2, 3, 4])
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_in_bfloat16_all_have_the_same_bits_within_the_stated_bound(algorithm, replicas, bucket_bytes):
+    made, inputs = ([parameters(r) for r in range(replicas)] for _ in range(2))
+    reduce_all(algorithm, made, iterations=2, bucket_bytes=bucket_bytes, encoding=Dense(torch.bfloat16))
+    own = [mine[0].grad for mine in inputs]
+    total = own[0].bfloat16().float()
+    for gradient in own[1:]:
+        total += gradient.bfloat16().float()  # added in float32, whatever travels
+    for mine in made:
+        assert torch.equal(mine[0].grad, total.bfloat16().float())
+        assert mine[0].grad.dtype == torch.float32
+        assert torch.equal(mine[1].grad, made[0][1].grad)
+        assert mine[2].grad is None
+    unit, additions = 2.0**-8, (replicas - 1) * 2.0**-24
+    error = (made[0][0].grad.double() - sum(gradient.double() for gradient in own)).abs()
+    bound = ((1 + unit) ** 2 * (1 + 2 * additions) - 1) * sum(gradient.double().abs() for gradient in own)
+    assert (error <= bound).all()
+    assert (error > bound / 4).any(), "a bound worth stating"
+
+
+def test_in_bfloat16_half_as_much_travels_in_pieces_as_large():
+    travelled = {}
+    for encoding in (EXACT, Dense(torch.bfloat16)):
+        hub, _ = reduce_all(Algorithm.PIECE_PIPELINED, [parameters(r) for r in range(2)], encoding=encoding)
+        # What is left are the sums: a quarter of all bytes, in as many objects.
+        travelled[encoding.dtype] = [len(body) for body in hub.objects.values()], hub.puts
+    (exact, many), (narrow, few) = travelled[None], travelled[torch.bfloat16]
+    assert many == 2 * few - 4, "3 pieces of a split, and then 2"
+    headers = 200 * len(exact)
+    assert sum(narrow) < sum(exact) / 2 + headers
+    assert max(narrow) > SMALLEST_PIECE_BYTES / 2
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
