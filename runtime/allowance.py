@@ -86,15 +86,17 @@ class Allowance:
         return PREDICTED_SLACK * self._manifest.predicted.iteration_s
 
     @property
+    def checkpoint_s(self) -> float:
+        """How long checkpoint and commit may take."""
+        known = self._base.checkpoint_s
+        return CHECKPOINT_SLACK * (self._manifest.segment.checkpoint_s if known is None else known)
+
+    @property
     def closing_s(self) -> float:
-        """How long checkpoint and commit may take, with a margin."""
-        segment = self._manifest.segment
-        if self._base.checkpoint_s is not None:
-            checkpoint_s = CHECKPOINT_SLACK * self._base.checkpoint_s
-        else:
-            predicted_s = CHECKPOINT_SLACK * segment.checkpoint_s
-            checkpoint_s = max(predicted_s, UNMEASURED_CHECKPOINT_SHARE * segment.timeout_s)
-        return checkpoint_s + MARGIN_SHARE * segment.timeout_s
+        """What is kept of the workers' life time for the checkpoint, with a margin."""
+        timeout_s = self._manifest.segment.timeout_s
+        least_s = UNMEASURED_CHECKPOINT_SHARE * timeout_s if self._base.checkpoint_s is None else 0.0
+        return max(self.checkpoint_s, least_s) + MARGIN_SHARE * timeout_s
 
     @property
     def time_left_s(self) -> float:
@@ -107,7 +109,7 @@ class Allowance:
         if budget is None:
             return inf
         spent = self.spent_usd if spent_usd is None else spent_usd
-        return (budget - spent) / self._usd_per_s() - self.closing_s
+        return (budget - spent) / self._usd_per_s() - self.checkpoint_s
 
     def __call__(self) -> tuple[float, EndReason]:
         """Iterations that are allowed from now on, and what would end them."""

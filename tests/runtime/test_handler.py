@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from runtime.keys import GangKeys
+from runtime.outcome import decide, last_commit
+from runtime.records import Abort
 from tests.gangs import SOURCE, FixtureRun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,3 +120,45 @@ def test_metrics_are_in_the_log_when_asked_for_and_up_to_a_failure(tmp_path: Pat
         assert metrics["Training"] == "stack/Training"
         assert len(metrics["IterationSeconds"]) == len(metrics["Loss"]) == iterations
         assert metrics["SegmentProgress"][-1] == pytest.approx(100 * iterations / 3)
+
+
+def test_a_second_invocation_of_a_worker_ends_at_once_and_changes_nothing(tmp_path: Path) -> None:
+    run = FixtureRun(tmp_path, **plan())
+    assert invoke(run)[0] == 0
+    before = {key: run.gang.artifacts.get(key) for key in run.gang.artifacts.list("")}
+    status, lines = invoke(run)
+    assert status == 0
+    _, told = map(json.loads, lines)
+    assert (told["level"], told["message"]) == ("WARNING", "worker runs already; this invocation ends")
+    assert {key: run.gang.artifacts.get(key) for key in run.gang.artifacts.list("")} == before
+
+
+def test_a_worker_of_an_attempt_that_was_aborted_ends_before_it_trains(tmp_path: Path) -> None:
+    """A zombie, or one that was started late."""
+    run = FixtureRun(tmp_path, **plan())
+    abort = Abort(reason="failure", retryable=True, message="the others are gone", begun_at=0.0, at=1.0)
+    decide(run.gang.artifacts, GangKeys(run.run, 0, 0), abort)
+    status, _ = invoke(run)
+    assert status == 1
+    (failure,) = run.failures
+    assert (failure.kind, failure.iteration) == ("aborted", None)
+    assert failure.error == "GangAborted: the others are gone"
+    assert len(run.commits) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_last_checkpoint(tmp_path: Path) -> None:
+    run = FixtureRun(tmp_path, **plan() | {"optimizer": {"name": "sgd", "lr": 1e30}})
+    status, _ = invoke(run)
+    assert status == 1
+    (abort,) = [outcome for outcome in run.outcomes if isinstance(outcome, Abort)]
+    assert (abort.failure.kind, abort.retryable) == ("diverged", False)
+    assert "The last checkpoint, of 0 iterations, is good" in abort.message and abort.failure.traceback == ""
+    assert last_commit(run.gang.artifacts, run.run).number == 0
+
+
+def test_the_start_up_of_an_environment_is_billed_with_its_first_invocation(tmp_path: Path) -> None:
+    run = FixtureRun(tmp_path, **plan())
+    assert invoke(run)[0] == 0
+    (summary,) = run.summaries
+    assert 0 < summary.init_s < 60
+    assert last_commit(run.gang.artifacts, run.run).billed_s >= summary.init_s + summary.ended_at - summary.started_at
