@@ -177,7 +177,7 @@ def _budget(clients: Clients, manifest: Manifest | None, account: str, embedded:
         return skipped(
             name,
             "the account has no cost budget, so AWS warns nobody of a bill",
-            "Make one in AWS Budgets. It warns late; what ends a run is its own time-outs.",
+            "Make one in AWS Budgets. It warns late: what ends a run in time is run.budget_usd in the job.",
         )
     smallest, budget = min(limits, key=lambda pair: pair[0])
     found = f"{budget['BudgetName']}: {smallest:f} USD ({budget['TimeUnit'].lower()})"

@@ -14,7 +14,7 @@ _LOCAL_PLATFORM = "embedded"
 
 def plan_checks(path: Path | None) -> tuple[Manifest | None, list[Check]]:
     """The manifest at ``path``, None when there is none or it cannot be read, and the checks."""
-    names = ("plan", "source", "bandwidth", "price")
+    names = ("plan", "source", "bandwidth", "price", "budget")
     if path is None:
         return None, [skipped(name, NO_PLAN) for name in names]
     try:
@@ -24,7 +24,7 @@ def plan_checks(path: Path | None) -> tuple[Manifest | None, list[Check]]:
         return None, checks + [skipped(name, "needs a plan that can be read") for name in names[1:]]
     stages, workers = len(manifest.stages), manifest.workers
     plan = passed("plan", f"{manifest.name}: {stages} stages, {workers} workers, {manifest.segments} segments")
-    return manifest, [plan, _source(manifest, path), _bandwidth(manifest), _price(manifest)]
+    return manifest, [plan, _source(manifest, path), _bandwidth(manifest), _price(manifest), _budget(manifest)]
 
 
 def _source(manifest: Manifest, path: Path) -> Check:
@@ -55,3 +55,20 @@ def _price(manifest: Manifest) -> Check:
     predicted = manifest.predicted
     found = f"{predicted.usd_total:.4g} USD predicted for {manifest.iterations} iterations, {predicted.total_s:.0f} s"
     return passed("price", f"{found} (list prices of us-east-1; `funcpipe explain` itemises)")
+
+
+def _budget(manifest: Manifest) -> Check:
+    """Of the run itself, which stops before it would cost more; AWS's own budgets are another matter."""
+    spending, predicted = manifest.spending, manifest.predicted.usd_total
+    if spending.budget_usd is None:
+        return skipped(
+            "budget", "none: the run goes on until it is trained", "Set run.budget_usd in the job, and plan."
+        )
+    worst = f"the run stops before {spending.budget_usd:.4g} USD, or at worst {spending.segment_at_most_usd:.4g} later"
+    if predicted > spending.budget_usd:
+        return failed(
+            "budget",
+            f"{worst}; {predicted:.4g} USD are predicted for all of it",
+            "Raise run.budget_usd in the job, or train less, and plan again.",
+        )
+    return passed("budget", worst)

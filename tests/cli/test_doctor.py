@@ -40,7 +40,7 @@ def test_without_credentials_and_manifest_it_says_what_to_do(tmp_path: Path) -> 
     assert "\N{HEAVY CHECK MARK} Python " in done.stdout
     assert "\N{HEAVY BALLOT X} credentials " in done.stdout and "aws configure" in done.stdout
     assert "- concurrency " in done.stdout and "needs credentials" in done.stdout
-    assert "1 of 14 checks failed" in done.stdout
+    assert "1 of 15 checks failed" in done.stdout
 
 
 def test_signs_are_ascii_where_the_terminal_has_no_others(tmp_path: Path) -> None:

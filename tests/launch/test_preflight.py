@@ -201,12 +201,21 @@ def test_what_an_endpoint_lacks_is_skipped_there_and_a_failure_on_aws(error: Cli
 
 
 def test_a_plan_is_told_with_its_price(tmp_path: Path) -> None:
-    manifest, checks = plan_checks(write_project(tmp_path, replicas=[2, 1]))
-    assert manifest is not None and [check.status for check in checks] == [Status.OK] * 4
-    plan, source, bandwidth, price = checks
+    manifest, checks = plan_checks(write_project(tmp_path, replicas=[2, 1], budget_usd=1.0))
+    assert manifest is not None and [check.status for check in checks] == [Status.OK] * 5
+    plan, source, bandwidth, price, _ = checks
     assert plan.found == "example: 2 stages, 3 workers, 1 segments"
     assert str(tmp_path / "source") in source.found and "aws-lambda" in bandwidth.found
     assert f"{manifest.predicted.usd_total:.4g} USD" in price.found
+
+
+def test_a_budget_below_the_prediction_fails_and_none_is_said(tmp_path: Path) -> None:
+    price = make_manifest().predicted.usd_total
+    for budget_usd, status in [(None, Status.SKIPPED), (price * 1.01, Status.OK), (price / 2, Status.FAILED)]:
+        _, checks = plan_checks(write_project(tmp_path, budget_usd=budget_usd))
+        (found,) = [check for check in checks if check.name == "budget"]
+        assert found.status is status, found
+        assert (found.remedy is None) == (status is Status.OK)
 
 
 def test_a_plan_that_does_not_fit_its_source_fails(tmp_path: Path) -> None:
@@ -220,7 +229,7 @@ def test_a_plan_that_does_not_fit_its_source_fails(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_read_fails_and_nothing_else_is_said(tmp_path: Path) -> None:
     manifest, checks = plan_checks(tmp_path / "absent.json")
     assert manifest is None
-    assert [check.status for check in checks] == [Status.FAILED] + [Status.SKIPPED] * 3
+    assert [check.status for check in checks] == [Status.FAILED] + [Status.SKIPPED] * 4
     assert all(check.status is Status.SKIPPED for check in plan_checks(None)[1])
 
 
