@@ -3,8 +3,8 @@
     worker of stage s            may
     inbox of stage s             read and delete what was sent to it; put (replicas exchange splits through it); list
     inboxes of stages s±1        put
-    artifact bucket              read the run; put the run's records and checkpoints; list
-      of the first stage         read the inputs of the plan's own data
+    artifact bucket              read the run; put its records, outcomes and layers; list
+      of the first stage         read the inputs of the plan's own data; delete layers: its first worker sweeps
       of the last stage          read its targets
 
 Workers await objects by GET of a key that does not exist yet, and never list. Yet S3 answers such a GET with
@@ -54,7 +54,8 @@ class Access:
 DATASET = "DATASET"
 _INPUTS = (keys.data_index(DATASET), f"data/{DATASET}/train-input-*")
 _TARGETS = (keys.data_index(DATASET), f"data/{DATASET}/train-target-*")
-
+_OUTCOMES = keys.OUTCOME_FORMAT.format("*", "*", "*")
+_LAYERS = f"{keys.layers_prefix('*')}*"
 
 WORKER_ACCESS = (
     Access(Place.OWN_INBOX, ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), ("*",)),
@@ -63,7 +64,8 @@ WORKER_ACCESS = (
     Access(Place.ARTIFACTS, ("s3:GetObject",), _INPUTS, of=Position.FIRST),
     Access(Place.ARTIFACTS, ("s3:GetObject",), _TARGETS, of=Position.LAST),
     Access(Place.ARTIFACTS, ("s3:GetObject",), ("runs/*",)),
-    Access(Place.ARTIFACTS, ("s3:PutObject",), ("runs/*",)),
+    Access(Place.ARTIFACTS, ("s3:PutObject",), (f"{keys.segments_prefix('*')}*", _OUTCOMES, _LAYERS)),
+    Access(Place.ARTIFACTS, ("s3:DeleteObject",), (_LAYERS,), of=Position.FIRST),
     Access(Place.ARTIFACTS, ("s3:ListBucket",)),
 )
 STARTER_ACCESS = (
@@ -92,14 +94,11 @@ def worker_access(stage: int, stages: int, dataset_sha256: str) -> list[Access]:
     ]
 
 
-def data_patterns(stage: int, stages: int, dataset_sha256: str) -> list[str]:
-    """Of the shards that a worker of ``stage`` reads."""
-    return [
-        pattern
-        for access in worker_access(stage, stages, dataset_sha256)
-        for pattern in access.objects
-        if access.of is not None and "*" in pattern
-    ]
+def artifact_patterns(stage: int, stages: int, dataset_sha256: str) -> list[str]:
+    """Of objects of the artifact bucket that a worker of ``stage`` may do anything with; not names that are whole."""
+    rows = worker_access(stage, stages, dataset_sha256)
+    found = (pattern for access in rows if access.place is Place.ARTIFACTS for pattern in access.objects)
+    return [pattern for pattern in dict.fromkeys(found) if "*" in pattern]
 
 
 def worker_statements(
@@ -124,7 +123,7 @@ def worker_statements(
 
 def workflow_statements(artifacts: s3.IBucket) -> list[iam.PolicyStatement]:
     """Of the state machine, on the runs' outcomes: it reads and writes them, and must be told which is not there."""
-    outcomes = artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))
+    outcomes = artifacts.arn_for_objects(_OUTCOMES)
     return [
         iam.PolicyStatement(actions=["s3:GetObject", "s3:PutObject"], resources=[outcomes]),
         iam.PolicyStatement(actions=["s3:ListBucket"], resources=[artifacts.bucket_arn]),

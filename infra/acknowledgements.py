@@ -77,16 +77,16 @@ def acknowledge_stage_role(
     *,
     inboxes: Iterable[s3.IBucket],
     artifacts: s3.IBucket,
-    data: Iterable[str],
+    patterns: Iterable[str],
     tracing: bool,
     in_vpc: bool,
 ) -> None:
-    """``inboxes``: those that the role's stage reads or writes; ``data``: patterns of the shards that it reads."""
+    """``inboxes``: those that the role's stage reads or writes; ``patterns``: of artifacts."""
     for inbox in inboxes:
         acknowledge(role, _on(role, inbox.arn_for_objects("*")), INBOX_OBJECTS)
-    for pattern in data:
-        acknowledge(role, _on(role, artifacts.arn_for_objects(pattern)), DATA_OBJECTS)
-    acknowledge(role, _on(role, artifacts.arn_for_objects("runs/*")), RUN_OBJECTS)
+    for pattern in patterns:
+        reason = DATA_OBJECTS if pattern.startswith("data/") else RUN_OBJECTS
+        acknowledge(role, _on(role, artifacts.arn_for_objects(pattern)), reason)
     if everywhere := [reason for reason, wanted in ((TRACING, tracing), (INTERFACES, in_vpc)) if wanted]:
         acknowledge(role, _on(role, "*"), " ".join(everywhere))
 

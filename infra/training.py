@@ -13,7 +13,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra import acknowledgements
-from infra.access import data_patterns, neighbours, starter_statements, worker_statements
+from infra.access import artifact_patterns, neighbours, starter_statements, worker_statements
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
@@ -55,7 +55,7 @@ class FuncPipeTraining(Construct):
             another is refused.
         log_level: of the workers' own log lines; DEBUG has one per iteration.
         monitoring: a dashboard, alarms and the workers' own metrics; infra/monitoring.py says what they cost.
-        budget_usd: of a run, whose use by 80 % is an alarm; it stops nothing.
+        budget_usd: of a run, whose use by 80 % is an alarm; by default the plan's, which also stops the run.
         alarm_topic: is told of alarms; implies ``monitoring``.
         tracing: executions and workers are traced by X-Ray, which needs the one permission on all resources.
         tags: in addition to ``funcpipe:job``, on everything that can have tags.
@@ -171,7 +171,7 @@ class FuncPipeTraining(Construct):
                 stage_function.role,
                 inboxes=[self.inboxes[other] for other in near],
                 artifacts=self.artifacts,
-                data=data_patterns(index, len(stages), manifest.dataset.sha256),
+                patterns=artifact_patterns(index, len(stages), manifest.dataset.sha256),
                 tracing=tracing,
                 in_vpc=place is not None,
             )
@@ -202,7 +202,7 @@ class FuncPipeTraining(Construct):
                 functions=[stage.function for stage in self.stage_functions],
                 state_machine=self.workflow.state_machine,
                 no_progress_s=no_progress_s(manifest),
-                budget_usd=budget_usd,
+                budget_usd=manifest.spending.budget_usd if budget_usd is None else budget_usd,
                 topic=alarm_topic,
             )
             if monitored

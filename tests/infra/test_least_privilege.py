@@ -11,9 +11,10 @@ from aws_cdk import aws_kms as kms
 
 import runtime.handler
 from launch.staging import stage_run
+from runtime import keys
 from runtime.dataset import load_dataset
 from runtime.manifest import Manifest
-from runtime.records import WorkerEvent
+from runtime.records import Commit, WorkerEvent, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
 from runtime.store import Data, KeyNotFound, Store
@@ -79,6 +80,7 @@ def the_plan() -> Manifest:
         micro_batch_size=4,
         iterations=4,
         segment_iterations=2,
+        checkpoints_kept=1,
         optimizer={"name": "adam", "lr": 0.01},
         source_hash=source_sha256(SOURCE),
         dataset_sha256=dataset.sha256,
@@ -125,18 +127,29 @@ def test_what_the_policies_allow_is_enough_to_train(
     assert with_key == (account._key_arn is not None)
     monkeypatch.setattr(runtime.handler, "open_store", account.open_store)
     stage_run(manifest, SOURCE, "run", account.artifacts)
+    commit = keys.INITIAL
     for segment in range(manifest.segments):
         gang = [
             WorkerEvent(
-                run="run", segment=segment, attempt=0, stage=stage, replica=replica, manifest_sha256=manifest.sha256
+                run="run",
+                segment=segment,
+                attempt=0,
+                stage=stage,
+                replica=replica,
+                manifest_sha256=manifest.sha256,
+                commit=commit,
             )
             for stage, replicas in enumerate(REPLICAS)
             for replica in range(replicas)
         ]
         with ThreadPoolExecutor(len(gang)) as threads:
             list(threads.map(account.invoke, gang))
-    commit = json.loads(account.artifacts.get(f"runs/run/commits/{manifest.segments:05d}.json"))
-    assert commit["iteration"] == manifest.iterations
+        outcome = parse_outcome(account.artifacts.get(keys.GangKeys("run", segment, 0).outcome))
+        assert isinstance(outcome, Commit), outcome
+        commit = outcome.name
+    assert outcome.iteration == manifest.iterations
+    left = {keys.parse_layer("run", key) for key in account.artifacts.list(keys.layers_prefix("run"))}
+    assert left == set(outcome.layers), "the leader was allowed to sweep"
     inboxes = [path for path in tmp_path.glob("Inbox*/**/*") if path.is_file()]
     assert inboxes == [], "what was sent was allowed to be deleted"
 

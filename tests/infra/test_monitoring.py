@@ -101,6 +101,13 @@ def test_alarms_on_the_workers_own_metrics(monitored: Synthesised) -> None:
         assert alarm["Dimensions"] == [{"Name": "Training", "Value": training}]
 
 
+def test_the_plans_budget_is_the_alarms_unless_another_is_given(tmp_path: Path) -> None:
+    plan = {"stages": 1, "budget_usd": 10.0}
+    for given, threshold in (({}, 8.0), ({"budget_usd": 5.0}, 4.0)):
+        stack = synthesise_training(tmp_path, plan=plan, monitoring=True, **given)
+        assert limits(stack)["SpentUSD"]["Threshold"] == threshold
+
+
 def test_slow_iterations_are_given_their_time() -> None:
     manifest = make_manifest()
     predicted = manifest.predicted.model_copy(update={"iteration_s": 90.0})
