@@ -37,7 +37,8 @@ def test_the_stack_is_named_after_the_job(tmp_path: Path) -> None:
 def test_the_stack_can_be_named_and_its_log_level_chosen(tmp_path: Path) -> None:
     done = run_app(tmp_path / "out", manifest=str(write_project(tmp_path)), stack="mine", log_level="DEBUG")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "mine.template.json").read_text().count('"FUNCPIPE_LOG_LEVEL": "DEBUG"') == 2
+    template = json.dumps(json.loads((tmp_path / "out" / "mine.template.json").read_text()))
+    assert template.count('"FUNCPIPE_LOG_LEVEL": "DEBUG"') == 2
 
 
 def test_an_image_that_exists_can_be_named(tmp_path: Path) -> None:
