@@ -112,6 +112,8 @@ class StageCosts:
     forward: LaneTimes
     backward: LaneTimes
     synchronise_s: float
+    synchronise_server_s: float
+    """What one replica's part in the summation takes of a server that serves one request at a time."""
     step_s: float
     puts: int
     """Requests of all replicas per iteration; without GETs that find nothing yet."""
@@ -142,6 +144,16 @@ class StageCosts:
     @property
     def request_usd(self) -> float:
         return self.puts * S3_USD_PER_PUT + self.gets * S3_USD_PER_GET
+
+
+def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
+    """``StageCosts.synchronise_server_s``: every request, the deletion of every object, and a replica's bytes."""
+    n = exchange.replicas
+    if n == 1:
+        return 0.0
+    requests = (2 * exchange.puts(algorithm) + exchange.gets(algorithm)) / n
+    copies = n if algorithm is Algorithm.ALL_TO_ALL else 1 + 2 * (n - 1) / n
+    return requests * exchange.latency_s + copies * exchange.gradient_bytes / exchange.bandwidth
 
 
 class CostModel:
@@ -229,6 +241,15 @@ class CostModel:
             widening=1 / share,
         )
 
+    def _synchronise_s(self, exchange: Exchange, algorithm: Algorithm) -> float:
+        """The algorithm's formula, or what its requests take at the rate that one inbox admits."""
+        puts_per_s, gets_per_s = self.platform.puts_per_s, self.platform.gets_per_s
+        return max(
+            exchange.seconds(algorithm),
+            exchange.puts(algorithm) / puts_per_s if puts_per_s else 0.0,
+            exchange.gets(algorithm) / gets_per_s if gets_per_s else 0.0,
+        )
+
     def stage(
         self,
         first: int,
@@ -258,7 +279,7 @@ class CostModel:
             upload=Transfer() if opens else Transfer(self.returned_bytes(first) / bandwidth, put),
         )
         exchange = self.exchange(first, end, memory_mb, replicas)
-        synchronise = exchange.seconds(algorithm)
+        synchronise = self._synchronise_s(exchange, algorithm)
         step = sum(layer.step_s for layer in self.profile.layers[first:end]) / min(1.0, self.platform.vcpus(memory_mb))
         sent, got = [], []
         if not opens:
@@ -278,6 +299,7 @@ class CostModel:
             forward=forward_lanes,
             backward=backward_lanes,
             synchronise_s=synchronise,
+            synchronise_server_s=_server_s(exchange, algorithm),
             step_s=step,
             puts=self.micro_batches * sum(map(range_count, sent)) + exchange.puts(algorithm),
             gets=self.micro_batches * sum(map(range_count, got)) + exchange.gets(algorithm),

@@ -22,10 +22,10 @@ from planner.pricing import (
 )
 from planner.profile_format import Profile
 from planner.rounding import significant
-from planner.simulate import Simulation, simulate
+from planner.simulate import Sharing, Simulation, simulate
 from runtime.batches import micro_batches
 from runtime.errors import UserInputError
-from runtime.limits import LAMBDA_MAX_TIMEOUT_S
+from runtime.limits import LAMBDA_MAX_TIMEOUT_S, LAMBDA_RAMP_ENVIRONMENTS, LAMBDA_RAMP_S
 from runtime.manifest import Architecture, DatasetFacts, Manifest, Prices, SegmentPlan, Spending, StagePrediction
 from runtime.schedule import ScheduleName, kept_at_once
 
@@ -71,7 +71,12 @@ class Forecast:
             schedule=self.schedule,
             shares=[batch.size / measured for batch in batches],
             get_latency_s=platform.get_latency_s,
-            cores=self.model.profile.host_cores if platform.shared_cores else None,
+            sharing=Sharing(
+                cores=self.model.profile.host_cores if platform.shared_cores else None,
+                serial_requests=platform.serial_requests,
+                puts_per_s=platform.puts_per_s,
+                gets_per_s=platform.gets_per_s,
+            ),
         )
 
     @property
@@ -126,8 +131,16 @@ class Forecast:
 
     @property
     def segment_overhead_s(self) -> float:
-        """What a segment takes besides its iterations: start-up, and the checkpoint down and up."""
-        return self.model.platform.start_up_s + 2 * self.checkpoint_s
+        """What a segment takes besides its iterations: start-up of the whole gang, and the checkpoint down and up."""
+        return self.model.platform.start_up_s + self._ramp_s + 2 * self.checkpoint_s
+
+    @property
+    def _ramp_s(self) -> float:
+        """From the first to the last start of a stage's replicas; the gang's first iteration awaits them all."""
+        if not self.model.platform.ramp:
+            return 0.0
+        most = max(stage.replicas for stage in self.stages)
+        return float((most - 1) // LAMBDA_RAMP_ENVIRONMENTS * LAMBDA_RAMP_S)
 
     def segment_plan(self, iterations: int, longest: int | None, attempts: int) -> SegmentPlan:
         """Segments of equal length that fit into a function's life: a prediction, since they end by the clock.
@@ -189,8 +202,11 @@ class Forecast:
         )
 
     def total_s(self, iterations: int, segments: int) -> float:
-        """Wall time of the run."""
-        return iterations * self.iteration_s + segments * self.segment_overhead_s
+        """Wall time of the run: its segments one after the other, each from an empty pipeline."""
+        length = -(-iterations // segments)
+        whole, rest = divmod(iterations, length)
+        replayed_s = whole * self.simulation.time_s(length) + self.simulation.time_s(rest)
+        return replayed_s + segments * self.segment_overhead_s
 
     def iteration_bill(self) -> Bill:
         """What one iteration costs, by item."""

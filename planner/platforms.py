@@ -5,7 +5,7 @@
 ``aws-lambda-scaled``  the raised network quota announced 2026-08-05 for functions outside a VPC: 625 Mbit/s at 2 GB to
                        3,000 Mbit/s at 10 GB; as ``aws-lambda`` below 2 GB
 ``embedded``           the emulator on the machine that profiled: memory buys no vCPU; all workers, and the emulator
-                       that copies their objects, share the machine's cores
+                       that copies their objects one at a time, share the machine's cores
 
 A profiled core counts as one vCPU: nothing was measured on Lambda, whose vCPU is half a physical core.
 """
@@ -14,7 +14,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from runtime.errors import UserInputError
-from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
+from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB, S3_GETS_PER_S, S3_PUTS_PER_S
 
 MIB = 1 << 20
 MBIT = 1_000_000 / 8
@@ -36,6 +36,13 @@ class Platform:
     max_vcpus: float
     shared_cores: bool
     """Whether all workers' lanes share the cores of the machine that was profiled."""
+    serial_requests: bool = False
+    """Whether one server takes the requests of all workers, one at a time."""
+    puts_per_s: float | None = None
+    """Writes that one inbox admits in a second; None is any number."""
+    gets_per_s: float | None = None
+    ramp: bool = False
+    """Whether a function's environments start at Lambda's scaling rate (``runtime.limits``)."""
 
     def bandwidth(self, memory_mb: float) -> float:
         """Bytes/s of each direction of a worker's link."""
@@ -78,6 +85,9 @@ PLATFORMS = {
             memory_per_vcpu_mb=LAMBDA_MEMORY_PER_VCPU_MB,
             max_vcpus=LAMBDA_VCPUS,
             shared_cores=False,
+            puts_per_s=S3_PUTS_PER_S,
+            gets_per_s=S3_GETS_PER_S,
+            ramp=True,
         ),
         Platform(
             name="aws-lambda-scaled",
@@ -88,6 +98,9 @@ PLATFORMS = {
             memory_per_vcpu_mb=LAMBDA_MEMORY_PER_VCPU_MB,
             max_vcpus=LAMBDA_VCPUS,
             shared_cores=False,
+            puts_per_s=S3_PUTS_PER_S,
+            gets_per_s=S3_GETS_PER_S,
+            ramp=True,
         ),
         Platform(
             name="embedded",  # MiniStack 1.5.33 on 2 cores, 2026-11-22: 16 MB at 184 MB/s up; a lone request of 16 KB
@@ -98,6 +111,7 @@ PLATFORMS = {
             memory_per_vcpu_mb=None,
             max_vcpus=1.0,
             shared_cores=True,
+            serial_requests=True,
         ),
     )
 }

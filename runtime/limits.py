@@ -3,6 +3,8 @@
 Sources, all read 2026-11-21:
   [lambda]  docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
   [sfn]     docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+  [scaling] docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html, "Concurrency scaling rate"
+  [s3]      docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
   [api]     the service model in botocore 1.44.5
 """
 
@@ -21,6 +23,11 @@ LAMBDA_IMAGE_BYTES = 10 * 10**9  # [lambda] "10 GB", uncompressed, all layers; t
 LAMBDA_SYNC_PAYLOAD_BYTES = 6_291_556  # [lambda] 6 MB request or response
 LAMBDA_ACCOUNT_CONCURRENCY = 1_000  # [lambda] default quota per region
 LAMBDA_UNRESERVED_CONCURRENCY = 100  # [lambda] must stay unreserved
+LAMBDA_RAMP_ENVIRONMENTS = 1_000  # [scaling] that one function may start every LAMBDA_RAMP_S
+LAMBDA_RAMP_S = 10
+
+S3_PUTS_PER_S = 3_500  # [s3] PUT, COPY, POST, DELETE; at least, per partitioned prefix: a new bucket is one
+S3_GETS_PER_S = 5_500  # [s3] GET, HEAD; likewise
 
 STATES_PAYLOAD_BYTES = 262_144  # [sfn] input or output of a state
 STATES_HISTORY_EVENTS = 25_000  # [sfn] per execution of a standard workflow

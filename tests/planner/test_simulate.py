@@ -7,7 +7,7 @@ import pytest
 
 from planner.cost_model import CostModel, LaneTimes, StageCosts, Transfer
 from planner.platforms import PLATFORMS
-from planner.simulate import simulate
+from planner.simulate import Sharing, simulate
 from runtime.manifest import Architecture
 from runtime.schedule import Lane, ScheduleName
 from runtime.synchronisation import Algorithm
@@ -27,6 +27,7 @@ def stage(*, replicas=1, forward_s=1.0, backward_s=1.0, link_s=0.0, synchronise_
         forward=LaneTimes(link, forward_s, link),
         backward=LaneTimes(link, backward_s, link),
         synchronise_s=synchronise_s,
+        synchronise_server_s=synchronise_s,
         step_s=step_s,
         puts=0,
         gets=0,
@@ -41,7 +42,7 @@ def replay(plan, micro_batches, *, cores=None, iterations=3, shares=None):
         schedule=ScheduleName.GPIPE,
         shares=shares,
         get_latency_s=0.027,
-        cores=cores,
+        sharing=Sharing(cores=cores),
         iterations=iterations,
     )
 

@@ -1,0 +1,215 @@
+"""One iteration of a plan as a graph of steps, made from the very schedule that its workers execute.
+
+Work is a graph of steps; each begins when those it needs are done:
+
+    sender's upload ──► link of the receiver ──► latency ──► compute ──► link of the sender ──► latency ──► ...
+                            ▲ the transfer before it, and room among pacing.IN_FLIGHT
+
+A lane is a chain of such steps in schedule order, as in the worker: a download is requested when the compute lane takes
+the one IN_FLIGHT - 1 before it, also across iterations. Replicas that average gradients wait for each other. All
+iterations have the same graph, so it is written once: a need names a step and how many iterations ago it was done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from planner.cost_model import StageCosts, Transfer
+from runtime.pacing import IN_FLIGHT
+from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs
+
+TICKS_PER_S = 2**40
+"""Durations are whole ticks of 2^-40 s, so that sums of them are exact, and exact in seconds up to 2^53 ticks (2 h)."""
+
+Need = tuple[int, int]
+"""(step, iterations ago)"""
+
+SENT_BY = {Op.RECEIVE_ACTIVATION: (Op.SEND_ACTIVATION, -1), Op.RECEIVE_GRADIENT: (Op.SEND_GRADIENT, 1)}
+"""What a receive waits for: the sender's instruction, and where its stage is."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One instruction of one worker, and the steps that it is made of."""
+
+    stage: int
+    replica: int
+    instruction: Instruction
+    last: int
+    """When it is done, so is the instruction."""
+    link: int | None = None
+    """Its way over the link; None on the compute lane."""
+    issue: int | None = None
+    """Its request; downloads only."""
+
+
+@dataclass
+class Steps:
+    """The graph. Lists by step."""
+
+    durations: list[int] = field(default_factory=list)
+    """Ticks."""
+    needs: list[list[Need]] = field(default_factory=list)
+    serial: list[bool] = field(default_factory=list)
+    """Whether the step is served by the one server that all workers share."""
+    gate: list[int | None] = field(default_factory=list)
+    """The rate limit that the step's request counts against."""
+    placed: list[Placed] = field(default_factory=list)
+
+    def add(self, seconds: float, *, serial: bool = False, gate: int | None = None) -> int:
+        """A new step, whose needs follow."""
+        self.durations.append(round(seconds * TICKS_PER_S))
+        self.needs.append([])
+        self.serial.append(serial)
+        self.gate.append(gate)
+        return len(self.durations) - 1
+
+
+def put_gate(stage: int) -> int:
+    """The rate limit of requests that write to a stage's inbox."""
+    return 2 * stage
+
+
+def get_gate(stage: int) -> int:
+    """The rate limit of requests that read it."""
+    return 2 * stage + 1
+
+
+def ago(chain: Sequence[int], position: int, distance: int) -> Need:
+    """What stands ``distance`` before ``chain[position]``, the chain being repeated every iteration; and how many
+    iterations ago."""
+    iterations, index = divmod(position - distance, len(chain))
+    return chain[index], -iterations
+
+
+class StepsOfPlan:
+    """Builds the graph: first all steps, then what each needs.
+
+    Args:
+        shares: size of each micro-batch of a global batch, as a share of a full micro-batch.
+        serial: whether one server takes the requests of all workers, one at a time, with what they carry.
+        extra_request_s: seconds of a request that carries nothing, where it takes a part of something shared: looks
+            for absent objects and deletions then become steps as well. None where nothing waits for those.
+    """
+
+    def __init__(
+        self,
+        plan: Sequence[StageCosts],
+        *,
+        schedule: ScheduleName,
+        shares: Sequence[float],
+        serial: bool,
+        extra_request_s: float | None,
+    ) -> None:
+        self.steps = Steps()
+        self._plan, self._shares = plan, shares
+        self._serial, self._extra_request_s = serial, extra_request_s
+        self._sent: dict[tuple[int, Instruction], int] = {}
+        """Last step of each upload by stage and instruction; a micro-batch has one replica."""
+        programs = gang_programs(schedule, [costs.replicas for costs in plan], len(shares))
+        workers = [
+            [self._place(stage, replica, instruction) for instruction in program]
+            for (stage, replica), program in programs.items()
+        ]
+        for worker in workers:
+            self._connect(worker)
+        self._join_replicas(workers)
+
+    def _place(self, stage: int, replica: int, instruction: Instruction) -> Placed:
+        """Adds an instruction's steps."""
+        costs, op, index = self._plan[stage], instruction.op, instruction.micro_batch
+        share = 1.0 if index is None else self._shares[index]
+        direction = costs.backward if op in (Op.BACKWARD, Op.SEND_GRADIENT, Op.RECEIVE_GRADIENT) else costs.forward
+        link = issue = None
+        match op.lane:
+            case Lane.COMPUTE:
+                if op is Op.REDUCE and self._serial:
+                    last = self.steps.add(costs.synchronise_server_s, serial=True)
+                else:
+                    last = self.steps.add(self._compute_s(costs, op, share))
+            case Lane.UPLOAD:
+                inbox = stage + (1 if op is Op.SEND_ACTIVATION else -1)
+                link, last = self._transfer(direction.upload, share, put_gate(inbox))
+                self._sent[stage, instruction] = last
+            case Lane.DOWNLOAD:
+                # The samples' time is already in that of the activation that comes with them.
+                beside = op is Op.LOAD and stage > 0
+                issue = self.steps.add(0.0)
+                transfer = Transfer() if beside else direction.download
+                link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage))
+        placed = Placed(stage, replica, instruction, last, link, issue)
+        self.steps.placed.append(placed)
+        return placed
+
+    @staticmethod
+    def _compute_s(costs: StageCosts, op: Op, share: float) -> float:
+        if op is Op.REDUCE:
+            return costs.synchronise_s
+        if op is Op.STEP:
+            return costs.step_s
+        return (costs.forward if op is Op.FORWARD else costs.backward).compute_s * share
+
+    def _transfer(self, transfer: Transfer, share: float, gate: int | None) -> tuple[int, int]:
+        if self._serial and transfer.whole_s > 0:
+            return self.steps.add(transfer.link_s * share + transfer.latency_s, serial=True), self.steps.add(0.0)
+        return self.steps.add(transfer.link_s * share, gate=gate), self.steps.add(transfer.latency_s)
+
+    def _connect(self, worker: Sequence[Placed]) -> None:
+        """Adds the needs of one worker's steps."""
+        needs = self.steps.needs
+        compute: list[int] = []
+        taken: list[int] = []
+        """Positions on the compute lane at which downloads are taken."""
+        lanes: dict[Lane, list[Placed]] = {Lane.DOWNLOAD: [], Lane.UPLOAD: []}
+        for placed in worker:
+            lane = placed.instruction.op.lane
+            if lane is Lane.COMPUTE:
+                compute.append(placed.last)
+            else:
+                lanes[lane].append(placed)
+            if lane is Lane.DOWNLOAD:
+                take = self.steps.add(0.0)
+                needs[take].append((placed.last, 0))
+                taken.append(len(compute))
+                compute.append(take)
+            elif lane is Lane.UPLOAD:
+                assert placed.link is not None
+                needs[placed.link].append((compute[-1], 0))
+        for position, step in enumerate(compute):
+            needs[step].append(ago(compute, position, 1))
+        for lane_placed in lanes.values():
+            links = [placed.link for placed in lane_placed if placed.link is not None]
+            ends = [placed.last for placed in lane_placed]
+            for position, (link, end) in enumerate(zip(links, ends, strict=True)):
+                needs[end].append((link, 0))
+                needs[link] += [ago(links, position, 1), ago(ends, position, IN_FLIGHT)]
+        for position, placed in enumerate(lanes[Lane.DOWNLOAD]):
+            at, iterations = ago(taken, position, IN_FLIGHT - 1)
+            before, earlier = ago(compute, at, 1)
+            self._request(placed, compute[taken[position]], (before, iterations + earlier))
+
+    def _request(self, placed: Placed, take: int, requested: Need) -> None:
+        """Adds what a download needs besides its lane."""
+        needs, instruction = self.steps.needs, placed.instruction
+        assert placed.issue is not None and placed.link is not None
+        needs[placed.issue].append(requested)
+        needs[placed.link].append((placed.issue, 0))
+        if instruction.op not in SENT_BY:
+            return
+        op, offset = SENT_BY[instruction.op]
+        needs[placed.link].append((self._sent[placed.stage + offset, Instruction(op, instruction.micro_batch)], 0))
+        if self._extra_request_s is not None:
+            for need in (placed.issue, take):  # a look in vain, and the deletion
+                extra = self.steps.add(self._extra_request_s, serial=self._serial)
+                needs[extra].append((need, 0))
+
+    def _join_replicas(self, workers: Sequence[Sequence[Placed]]) -> None:
+        """Gradients are summed when all replicas of a stage have theirs."""
+        needs = self.steps.needs
+        for stage, costs in enumerate(self._plan):
+            if costs.replicas == 1:
+                continue
+            arrived = self.steps.add(0.0)
+            for placed in (p for worker in workers for p in worker if p.stage == stage):
+                if placed.instruction.op is Op.REDUCE:
+                    needs[arrived] += needs[placed.last]
+                    needs[placed.last] = [(arrived, 0)]
