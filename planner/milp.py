@@ -12,8 +12,8 @@ window a ≤ T ≤ b the product is bounded from below by McCormick's two planes
 
 which are exact at T = a and at T = b. So a MILP per window gives a lower bound and a plan s; the window is then split
 at T(s), where the bound becomes exact for s, until no window can hold anything better than the best plan met. Before
-any MILP the candidates that no better plan can use are dropped (partial plans), and before each those that none within
-its window can (shortest paths).
+any MILP partial plans are searched, which is enough where they stay few; before each, the candidates that none within
+its window can use are dropped (shortest paths).
 """
 
 import heapq
@@ -27,7 +27,7 @@ import pulp
 
 from planner.cost_model import StageCosts
 from planner.first_plans import first_plans, neighbours
-from planner.partial_plans import MOST, prune
+from planner.partial_plans import MOST, Pruned, at_most, least_objective, prune
 from planner.problem import Problem
 from planner.shortest_paths import Paths
 from runtime.errors import FuncpipeError, UserInputError
@@ -37,6 +37,10 @@ TOLERANCE = 1e-6
 TIME_LIMIT_S = 45.0
 """Of a whole search, then the best plan so far is taken and its proven gap reported. Plans are reproducible only when
 the limit is not reached; that needs more partial plans than ``partial_plans.MOST``."""
+_SHARE_OF_TIME = 0.8
+"""Of the limit, for partial plans; the rest is left to MILPs."""
+_DEEPENING = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+"""Between a lower bound of the objective and the best plan met, where to look for plans first."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class _Search:
     deadline: float
     paths: Paths
     best: Solution | None = None
+    lowest: float = 0.0
+    """No plan has a lower objective."""
     numbers: count = field(default_factory=count)
 
     @property
@@ -253,9 +259,9 @@ def solve(
     if excluded:
         for plan in neighbours(problem, tuple(excluded)):
             search.meet(plan)
-    left = prune(problem, search.limit * (1 + TOLERANCE), rivals=2 if excluded else 1, most=most_partial_plans)
-    for plan in left.plans:
-        search.meet(plan)
+    left = _among_partial_plans(search, 2 if excluded else 1, most_partial_plans)
+    if left.complete and search.best is not None:
+        return search.best
     problem = replace(problem, candidates=left.candidates)
     search.problem, search.paths = problem, Paths(problem.boundaries, problem.candidates, problem.limits)
     root = _whole_range(problem, search.paths) if problem.candidates else _Window(0.0, 0.0)
@@ -283,10 +289,32 @@ def solve(
             heapq.heappush(queue, (bound, next(search.numbers), part))
     if search.best is None:
         return _nothing(search, bool(queue))
-    proven = min([proven, *(bound for bound, _, _ in queue)])
+    proven = max(search.lowest, min([proven, *(bound for bound, _, _ in queue)]))
     gap = max(0.0, 1 - proven / search.limit)
     best = search.best
     return Solution(best.stages, best.iteration_s, best.usd, best.objective, 0.0 if gap <= 2 * TOLERANCE else gap)
+
+
+def _among_partial_plans(search: _Search, rivals: int, most: int) -> Pruned:
+    """Notes the best plan, if partial plans stay few; else the candidates that are left to MILPs.
+
+    A low limit is quickly searched, and what it lets through is the best of all. So limits rise from a lower bound of
+    the objective to the best plan met.
+    """
+    problem, met = search.problem, search.limit * (1 + TOLERANCE)
+    about_s = search.best.iteration_s if search.best and search.best.iteration_s else 1.0
+    lowest = least_objective(problem, met, about_s)
+    search.lowest = lowest
+    deadline = monotonic() + _SHARE_OF_TIME * (search.deadline - monotonic())
+    for share in _DEEPENING if most and met < float("inf") else (1.0,):
+        limit = lowest + share * (met - lowest) if share < 1.0 else met
+        left = prune(problem, at_most(problem, limit), about_s=about_s, rivals=rivals, most=most, deadline=deadline)
+        for plan in left.plans:
+            search.meet(plan)
+        if not left.complete or search.limit <= limit:
+            break
+        search.lowest = limit
+    return left
 
 
 def _nothing(search: _Search, unfinished: bool) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
-from planner.job import Limits, Objective
+from planner.job import Job, Limits, Objective
+from planner.platforms import Platform
 from planner.profile_format import Profile
 from runtime.errors import UserInputError
 from runtime.synchronisation import Algorithm
@@ -143,8 +144,18 @@ def _refuse_layer(model: CostModel, limits: Limits, layer: int, degrees: Sequenc
     )
 
 
-def build_problem(model: CostModel, objective: Objective, limits: Limits, groups: int = MAX_GROUPS) -> Problem:
+def build_problem(
+    model: CostModel,
+    objective: Objective,
+    limits: Limits,
+    groups: int = MAX_GROUPS,
+    degrees: Sequence[int] | None = None,
+) -> Problem:
     """Every candidate stage that fits.
+
+    Args:
+        groups: layers are merged until there are no more than so many.
+        degrees: numbers of replicas to try, instead of ``replica_choices``.
 
     Raises:
         UserInputError: a layer fits no memory size, or fewer layers than min_stages.
@@ -154,7 +165,7 @@ def build_problem(model: CostModel, objective: Objective, limits: Limits, groups
             f"limits.min_stages is {limits.min_stages}, but the model has only {model.layer_count} layers to cut "
             "between. Lower min_stages, or return a finer nn.Sequential."
         )
-    replicas = replica_choices(limits, model.micro_batches)
+    replicas = degrees or replica_choices(limits, model.micro_batches)
     for layer in range(model.layer_count):
         _refuse_layer(model, limits, layer, replicas)
     largest = max(limits.memory_mb)
@@ -193,3 +204,19 @@ def _candidates(
         for degree in replicas
         for option in stage_options(model, limits, first, end, degree)
     ]
+
+
+def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
+    """The cost model of a job's own profile."""
+    return CostModel(
+        profile=profile,
+        platform=platform,
+        training=job.training,
+        architecture=job.package.architecture,
+        wire=job.wire,
+    )
+
+
+def job_problem(job: Job, profile: Profile, platform: Platform) -> Problem:
+    """The choice that a job and its profile pose. Raises UserInputError when a layer fits nowhere."""
+    return build_problem(cost_model(job, profile, platform), job.objective, job.limits)

@@ -80,6 +80,25 @@ def test_equals_brute_force(seed):
         assert problem.admits(found.stages)
 
 
+@pytest.mark.parametrize("block", range(20))
+def test_equals_brute_force_bit_for_bit_up_to_seven_layers(block):
+    for seed in range(10 * block, 10 * block + 10):
+        generator = random.Random(1000 + seed)
+        profile = random_profile(generator, layers=generator.choice([5, 6, 7]))
+        model = cost_model(profile, platform=generator.choice(list(PLATFORMS)))
+        sizes, most = generator.choice([(2, 1), (1, 2), (3, 1), (1, 3)])
+        limits = Limits(
+            memory_mb=sorted(generator.sample([3538, 5120, 7076, 10240], sizes)),
+            max_replicas=most,
+            max_stages=generator.choice([3, 7]),
+            synchronisation=[generator.choice(list(Algorithm))],
+        )
+        problem = build_problem(model, random_objective(generator), limits)
+        best = min(value(problem, plan) for plan in every_plan(problem))
+        found = solve(problem)
+        assert (found.objective, found.gap) == (best, 0.0), seed
+
+
 def test_next_best_is_the_second_of_brute_force():
     profile = random_profile(random.Random(3), layers=3)
     problem = build_problem(cost_model(profile), Objective(), Limits(memory_mb=[1769, 3538], max_replicas=2))

@@ -1,0 +1,51 @@
+import random
+
+import pytest
+
+from planner.frontier import find_frontier
+from planner.job import Limits, Objective
+from planner.milp import solve
+from planner.problem import build_problem
+from runtime.errors import UserInputError
+from tests.planner.profiles import make_layer, make_profile, random_limits, random_profile
+from tests.planner.test_milp import cost_model, every_plan
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("tolerance", [0.05, 1e-9])
+def test_no_plan_is_better_than_the_frontier_by_more_than_the_tolerance(seed, tolerance):
+    generator = random.Random(seed)
+    model = cost_model(random_profile(generator, layers=4), platform=generator.choice(["aws-lambda", "embedded"]))
+    limits = random_limits(generator).model_copy(update={"memory_mb": [3538, 10240]})
+    problem = build_problem(model, Objective(), limits)
+    plans = list(every_plan(problem))
+    if not plans:
+        with pytest.raises(UserInputError, match="no plan is within the limits"):
+            find_frontier(problem, tolerance)
+        return
+    frontier = find_frontier(problem, tolerance)
+    assert frontier.tolerance <= tolerance
+    for plan in plans:
+        seconds = model.iteration_s(plan)
+        usd = model.usd(plan, seconds)
+        slack = 1 + tolerance + 1e-9
+        assert any(p.iteration_s <= seconds * slack and p.usd <= usd * slack for p in frontier.points)
+    for point in frontier.points:
+        assert problem.admits(point.stages)
+        assert point.iteration_s == model.iteration_s(point.stages)
+    ordered = [(point.iteration_s, -point.usd) for point in frontier.points]
+    assert ordered == sorted(set(ordered)), "from fast to cheap"
+
+
+def test_the_ends_are_the_fastest_and_the_cheapest_plan():
+    model = cost_model(make_profile([make_layer(activation_mib=3) for _ in range(8)]))
+    frontier = find_frontier(build_problem(model, Objective(), Limits()), 1e-6)
+    fastest = solve(build_problem(model, Objective(usd_weight=0, time_weight=1), Limits()))
+    cheapest = solve(build_problem(model, Objective(usd_weight=1, time_weight=0), Limits()))
+    assert frontier.points[0].iteration_s == pytest.approx(fastest.iteration_s, rel=2e-6)
+    assert frontier.points[-1].usd == pytest.approx(cheapest.usd, rel=2e-6)
+
+
+def test_too_many_partial_plans_are_told():
+    model = cost_model(random_profile(random.Random(2), layers=6))
+    assert find_frontier(build_problem(model, Objective(), Limits()), 1e-6, most=3).tolerance > 1e-6
