@@ -8,10 +8,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from bench import overhead, scatter_reduce, synth
+from bench import overhead, planner, scatter_reduce, synth
 from runtime.errors import FuncpipeError
 
-BENCHES = (scatter_reduce, overhead, synth)
+BENCHES = (scatter_reduce, overhead, synth, planner)
 
 
 def _parser() -> argparse.ArgumentParser:
