@@ -130,9 +130,14 @@ def _bill(what: str, bill: "Bill") -> "Table":
 
 def _next(plan: "NextPlan") -> str:
     worse = plan.objective / plan.chosen_objective - 1 if plan.chosen_objective else 0.0
+    other = (
+        f"The next best plan is {worse:.2%} worse"
+        if worse >= 0
+        else f"By the job's own objective another plan is {-worse:.2%} better (this one was asked for otherwise),"
+    )
     proof = "" if plan.gap == 0 else f" (the search was cut short; a better one may exist, by {plan.gap:.1%} at most)"
     return (
-        f"The next best plan is {worse:.2%} worse by the closed form that the solver uses{proof}:\n  "
+        f"{other} by the closed form that the solver uses{proof}:\n  "
         + "\n  ".join(plan.stages)
         + f"\n  {plan.iteration_s:.3g} s and {plan.usd_per_iteration:.3g} USD per iteration, "
         f"objective {plan.objective:.4g} (chosen plan: {plan.chosen_objective:.4g})"

@@ -1,19 +1,32 @@
 """``funcpipe plan``: a job becomes a manifest."""
 
 import argparse
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from runtime.errors import UserInputError
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from cli.screen import Screen
+    from planner.choice import Asked
+    from planner.job import Job
+    from planner.platforms import Platform
+    from planner.profile_format import Profile
     from runtime.manifest import Manifest
 
 EXAMPLE = """\
 example:
   funcpipe plan examples/digits/job.toml -o build/digits/manifest.json
+  funcpipe plan job.toml --profile profile.json --deadline 2h --optimize cost
 """
+
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +47,71 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="aws-lambda",
         help="aws-lambda, aws-lambda-scaled (raised network quota) or embedded (default: %(default)s)",
     )
+    add_asked(parser)
     parser.set_defaults(handler=plan)
+
+
+def add_asked(parser: argparse.ArgumentParser) -> None:
+    """The options for what a whole run may take and cost."""
+    parser.add_argument("--deadline", metavar="TIME", help="of the whole run: seconds, or 90s, 45m, 2h, 1h30m")
+    parser.add_argument("--budget", metavar="USD", help="of the whole run")
+    parser.add_argument(
+        "--optimize",
+        choices=["time", "cost", "balanced"],
+        help="instead of the job's objective (default with --deadline: cost; with --budget alone: time)",
+    )
+    parser.add_argument("--max-concurrency", metavar="N", type=int, help="instead of the job's limits.max_concurrency")
+
+
+def load_planning(args: argparse.Namespace) -> "tuple[Job, Profile, Platform]":
+    """Job (with ``--max-concurrency``), profile and platform of a command that plans without writing a manifest.
+
+    Raises:
+        UserInputError: one of them cannot be used, or the profile is of something else.
+    """
+    from planner.choice import with_limits
+    from planner.job import load_job
+    from planner.plan import check_profile
+    from planner.platforms import find_platform
+    from planner.profile_format import load_profile
+    from runtime.source import source_sha256
+
+    job = load_job(args.job)
+    platform = find_platform(args.platform)
+    profile = load_profile(args.profile or args.job.parent / "profile.json")
+    check_profile(job, profile, source_sha256(job.source_folder(args.job)))
+    if args.max_concurrency is not None:
+        job = with_limits(job, max_concurrency=args.max_concurrency)
+    return job, profile, platform
+
+
+def asked_of(args: argparse.Namespace) -> "Asked":
+    """What the options say. Raises UserInputError when they are not positive numbers."""
+    from planner.choice import Asked, Optimize
+
+    return Asked(
+        deadline_s=None if args.deadline is None else _seconds(args.deadline),
+        budget_usd=None if args.budget is None else _positive("--budget", args.budget),
+        optimize=None if args.optimize is None else Optimize(args.optimize),
+    )
+
+
+def _positive(option: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserInputError(f"{option} must be a positive number (given: {text}). For example: {option} 5")
+    return value
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not text.strip():
+        return _positive("--deadline", text)
+    seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    return _positive("--deadline", str(seconds))
 
 
 def plan(args: argparse.Namespace, screen: "Screen") -> int:
@@ -53,9 +130,11 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
         profile = load_profile(args.profile)
     else:
         profile = measure(job, args.job, output.parent / "profile.json", screen)
-    manifest = make_plan(job, args.job, profile, platform, output)
+    manifest = make_plan(
+        job, args.job, profile, platform, output, asked=asked_of(args), max_concurrency=args.max_concurrency
+    )
     write_text(output, manifest.to_json())
-    if manifest.predicted.gap > 0:
+    if manifest.predicted.gap > 0 and not asked_of(args).anything:
         screen.warn(f"the solver's time ran out: the plan may be {manifest.predicted.gap:.1%} worse than the best one")
     screen.result(
         {"manifest": str(output), "sha256": manifest.sha256, **manifest.model_dump(mode="json")}, _view(manifest)

@@ -2,13 +2,15 @@
 
 from dataclasses import asdict, dataclass
 
+from planner.choice import with_limits
 from planner.cost_model import HEAD_ROOM, MIB, StageCosts
 from planner.forecast import Forecast, check_same, forecast_of
 from planner.job import Job
 from planner.milp import solve
-from planner.plan import check_profile, job_problem
+from planner.plan import check_profile
 from planner.platforms import find_platform
 from planner.pricing import Bill
+from planner.problem import job_problem
 from planner.profile_format import Profile
 from runtime.manifest import Manifest
 from runtime.schedule import kept_at_once
@@ -119,7 +121,8 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
 
 
 def _next_best(job: Job, profile: Profile, manifest: Manifest, chosen: tuple[StageCosts, ...]) -> NextPlan | None:
-    problem = job_problem(job, profile, find_platform(manifest.platform))
+    limited = with_limits(job, max_concurrency=manifest.max_concurrency)  # the plan may have been made with another
+    problem = job_problem(limited, profile, find_platform(manifest.platform))
     other = solve(problem, excluded=chosen)
     if other is None:
         return None

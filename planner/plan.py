@@ -5,16 +5,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from planner.cost_model import CostModel
+from planner.choice import Asked, Run, choose, with_limits
 from planner.forecast import Forecast
 from planner.job import Job
-from planner.milp import TIME_LIMIT_S, solve
+from planner.milp import TIME_LIMIT_S
 from planner.platforms import Platform
-from planner.problem import Problem, build_problem
 from planner.profile_format import Profile
 from planner.rounding import significant
-from planner.schedule_choice import Choice, choose_schedule
-from runtime.batches import total_iterations
 from runtime.errors import UserInputError
 from runtime.manifest import (
     SCHEMA_VERSION,
@@ -49,22 +46,6 @@ def check_profile(job: Job, profile: Profile, source_digest: str) -> None:
             )
 
 
-def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
-    """The cost model of a job's own profile."""
-    return CostModel(
-        profile=profile,
-        platform=platform,
-        training=job.training,
-        architecture=job.package.architecture,
-        wire=job.wire,
-    )
-
-
-def job_problem(job: Job, profile: Profile, platform: Platform) -> Problem:
-    """The choice that a job and its profile pose. Raises UserInputError when a layer fits nowhere."""
-    return build_problem(cost_model(job, profile, platform), job.objective, job.limits)
-
-
 def _rounded(prediction: StagePrediction) -> StagePrediction:
     return StagePrediction(**{name: significant(value) for name, value in prediction.model_dump().items()})
 
@@ -97,32 +78,33 @@ def make_plan(
     profile: Profile,
     platform: Platform,
     manifest_path: Path,
+    *,
+    asked: Asked | None = None,
+    max_concurrency: int | None = None,
     time_limit_s: float = TIME_LIMIT_S,
 ) -> Manifest:
     """The best plan for a job, as the manifest to be written to ``manifest_path`` (which this does not do).
 
+    Args:
+        asked: a deadline, a budget or what to optimise; without, the job's own objective decides.
+        max_concurrency: instead of the job's.
+
     Raises:
         UserInputError: the profile is of something else; a layer fits no memory size; no plan is within the limits;
-            an iteration does not fit into a function's life.
+            an iteration does not fit into a function's life; nothing keeps what was asked.
         FuncpipeError: the solver's time limit passed before it had any plan.
     """
     source = job.source_folder(job_path)
     source_digest = source_sha256(source)
     check_profile(job, profile, source_digest)
-    problem = job_problem(job, profile, platform)
-    solution = solve(problem, time_limit_s=time_limit_s)
-    assert solution is not None, "without an excluded plan there is a solution or an exception"
-    choice = choose_schedule(problem, solution, profile.dataset, job.package.architecture, time_limit_s)
-    return _manifest(job, profile, choice, relative_source(source, manifest_path), source_digest)
+    limited = job if max_concurrency is None else with_limits(job, max_concurrency=max_concurrency)
+    run, gap = choose(limited, profile, platform, asked or Asked(), time_limit_s)
+    hashes = Hashes(job=job.sha256, profile=profile.sha256, source=source_digest)
+    return _manifest(limited, run, gap, relative_source(source, manifest_path), hashes)
 
 
-def _manifest(job: Job, profile: Profile, choice: Choice, source: str, source_digest: str) -> Manifest:
-    training, forecast, model = job.training, choice.forecast, choice.forecast.model
-    iterations = total_iterations(
-        profile.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
-    )
-    segment = forecast.segment_plan(iterations, job.limits.max_segment_iterations, job.run.max_attempts)
-    segments = -(-iterations // segment.iterations)
+def _manifest(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> Manifest:
+    forecast, profile = run.forecast, run.forecast.model.profile
     usd, seconds = forecast.usd_per_iteration, forecast.iteration_s
     try:
         return Manifest(
@@ -131,15 +113,15 @@ def _manifest(job: Job, profile: Profile, choice: Choice, source: str, source_di
             model=job.model,
             data=job.data,
             dataset=profile.dataset,
-            training=training,
+            training=job.training,
             wire=job.wire,
-            iterations=iterations,
+            iterations=run.iterations,
             schedule=forecast.schedule,
-            platform=model.platform.name,
+            platform=forecast.model.platform.name,
             architecture=job.package.architecture,
             max_concurrency=job.limits.max_concurrency,
             stages=_stages(forecast),
-            segment=segment,
+            segment=run.segment,
             checkpoints_kept=job.run.checkpoints_kept,
             spending=forecast.spending(job.run.budget_usd),
             package=PackageSpec(source=source, requirements=job.package.requirements),
@@ -147,13 +129,13 @@ def _manifest(job: Job, profile: Profile, choice: Choice, source: str, source_di
             evaluation=job.effective_evaluation,
             predicted=Prediction(
                 iteration_s=significant(seconds),
-                total_s=significant(forecast.total_s(iterations, segments)),
+                total_s=significant(run.total_s),
                 usd_per_iteration=significant(usd),
-                usd_total=significant(forecast.run_bill(iterations, segments).total_usd),
-                objective=significant(choice.objective),
-                gap=significant(choice.solution.gap),
+                usd_total=significant(run.usd),
+                objective=significant(job.objective.usd_weight * usd + job.objective.time_weight * seconds),
+                gap=significant(gap),
             ),
-            hashes=Hashes(job=job.sha256, profile=profile.sha256, source=source_digest),
+            hashes=hashes,
         )
     except ValidationError as error:
         raise UserInputError(f"{describe_errors(error, 'the plan')}\nCorrect the job, then plan again.") from None

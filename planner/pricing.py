@@ -4,6 +4,8 @@ Prices are us-east-1's public list prices in USD before taxes, free tier and dis
   [lambda]  aws.amazon.com/lambda/pricing
   [s3]      aws.amazon.com/s3/pricing, S3 Standard
   [sfn]     aws.amazon.com/step-functions/pricing, Standard workflows
+  [ec2]     docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html, column
+            "On-Demand pricing" (which AWS calls example pricing), read 2026-11-24
 """
 
 from collections.abc import Iterable
@@ -22,6 +24,25 @@ S3_USD_PER_PUT = 0.005 / 1_000  # [s3] PUT, COPY, POST, LIST
 S3_USD_PER_GET = 0.0004 / 1_000  # [s3] GET, HEAD; a GET answered "no such key" is billed too. DELETE is free
 STATES_USD_PER_TRANSITION = 0.025 / 1_000  # [sfn]
 MB_PER_GB = 1_024
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """An on-demand EC2 instance type, Linux."""
+
+    name: str
+    vcpus: int
+    memory_mb: int
+    bytes_per_s: float
+    """Baseline of its network in each direction."""
+    usd_per_hour: float
+
+
+VIRTUAL_MACHINES = (  # [ec2]; vCPUs, memory, network: aws.amazon.com/ec2/instance-types/c5, Gbit/s in 10^9 bits
+    VirtualMachine("c5.2xlarge", 8, 16 * MB_PER_GB, 2.5e9 / 8, 0.34),
+    VirtualMachine("c5.4xlarge", 16, 32 * MB_PER_GB, 5e9 / 8, 0.68),
+    VirtualMachine("c5.12xlarge", 48, 96 * MB_PER_GB, 12e9 / 8, 2.04),
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,11 @@ def s3_puts(requests: float) -> BillLine:
 def s3_gets(requests: float) -> BillLine:
     """GET requests of S3 Standard, also those that find nothing."""
     return BillLine("S3 GET", requests, "request", S3_USD_PER_GET)
+
+
+def virtual_machine(machine: VirtualMachine, seconds: float) -> BillLine:
+    """An instance's running time; without its disk."""
+    return BillLine(f"EC2 {machine.name}", seconds / 3600, "hour", machine.usd_per_hour)
 
 
 def state_transitions(transitions: float) -> BillLine:

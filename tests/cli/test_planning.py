@@ -1,6 +1,7 @@
 """init, profile, plan and explain, as a person runs them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_an_output_that_is_a_folder(job, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["init", "profile", "plan", "explain"])
+@pytest.mark.parametrize("command", ["init", "profile", "plan", "explain", "frontier", "compare", "diff"])
 def test_help_has_an_example(command, capsys):
     assert main([command, "--help"]) == 0
     assert "example:" in capsys.readouterr().out
@@ -73,3 +74,67 @@ def test_a_manifest_among_the_shipped_files_is_refused(tmp_path, capsys):
     assert main(["plan", str(tmp_path / "job.toml"), "-o", str(tmp_path / "plan.json")]) == 2
     assert main(["profile", str(tmp_path / "job.toml"), "-o", str(tmp_path / "figures.json")]) == 2
     assert capsys.readouterr().err.count("would ship") == 2
+
+
+def test_frontier_compare_and_diff(job, capsys):
+    folder = job.parent
+    assert main(["profile", str(job)]) == 0
+    capsys.readouterr()
+    picture = folder / "build" / "frontier.svg"
+    assert main(["frontier", str(job), "--plot", str(picture), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    times = [point["total_s"] for point in told["points"]]
+    assert times == sorted(times) and told["tolerance"] <= 0.01
+    assert picture.read_text().startswith("<svg")
+    assert main(["frontier", str(job), "--plot", str(folder / "here.svg")]) == 2
+    assert "would ship" in capsys.readouterr().err
+
+    assert main(["compare", str(job), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {way["name"] for way in told["baselines"]} >= {"lambdaml", "hybrid-ps", "tpdmp", "funcpipe"}
+    assert main(["compare", str(job)]) == 0
+    assert "the whole run, as predicted" in capsys.readouterr().out
+
+    plans = []
+    for goal in ("time", "cost"):
+        plans.append(str(folder / "build" / f"{goal}.json"))
+        arguments = ["plan", str(job), "--profile", str(folder / "profile.json"), "-o", plans[-1], "--optimize", goal]
+        assert main([*arguments, "--max-concurrency", "7"]) == 0
+    fast, cheap = (json.loads(Path(plan).read_text()) for plan in plans)
+    assert fast["max_concurrency"] == cheap["max_concurrency"] == 7
+    capsys.readouterr()
+    assert main(["diff", *plans, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ratios"]["usd_total"] == pytest.approx(
+        cheap["predicted"]["usd_total"] / fast["predicted"]["usd_total"]
+    )
+    changed = {change["key"] for change in told["changes"]}
+    assert bool(changed) == (fast["stages"] != cheap["stages"])
+    assert main(["diff", plans[0], plans[0]]) == 0
+    assert "the plans are the same" in capsys.readouterr().out
+    assert main(["explain", plans[0], "--profile", str(folder / "profile.json"), "--job", str(job)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--deadline", "0.001s"], "no plan within the job's limits meets the deadline"),
+        (["--budget", "0.0000001"], "no plan within the job's limits stays within the budget"),
+        (["--deadline", "soon"], "--deadline must be a positive number"),
+        (["--budget", "-1"], "--budget must be a positive number"),
+        (["--max-concurrency", "0"], "max_concurrency"),
+    ],
+)
+def test_what_cannot_be_had_is_an_answer(job, capsys, options, said):
+    assert main(["profile", str(job)]) == 0
+    profile = str(job.parent / "profile.json")
+    assert main(["plan", str(job), "--profile", profile, *options, "--json"]) == 2
+    assert said in json.loads(capsys.readouterr().out.strip().splitlines()[-1])["error"]
+    assert not (job.parent / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("45m", 2700), ("2h", 7200), ("1h30m", 5400)])
+def test_deadlines_are_read(text, seconds):
+    from cli.plan import _seconds
+
+    assert _seconds(text) == seconds

@@ -1,0 +1,231 @@
+"""What others would plan, on the same profile and costed by the same simulator.
+
+``lambdaml``               pure data parallel: the whole model in each worker, plain scatter-reduce; a worker's local
+                           batch goes through at once (Jiang et al., arXiv 2105.07806)
+``lambdaml-accumulation``  the same with gradient accumulation: one micro-batch's activations at a time
+``hybrid-ps``              the same workers, which send gradients to and fetch weights from a parameter server on an EC2
+                           instance, priced for the whole run (Cirrus; "HybridPS" in the FuncPipe paper)
+``tpdmp``                  the partition of highest throughput at one memory size for all, then replicated
+``funcpipe``               FuncPipe as published (arXiv 2204.13561): one degree for all stages, GPipe, pipelined
+                           scatter-reduce, cuts and memory sizes chosen together
+``vm-NAME``                no serverless: one EC2 instance with gradient accumulation
+
+Each baseline takes the best of its own choices by the job's objective, within the job's limits of memory, replicas
+and concurrency; limits that shape the pipeline (numbers of stages, least workers) are not asked of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from planner.choice import Run, run_of, with_limits
+from planner.cost_model import HEAD_ROOM, StageCosts
+from planner.forecast import Forecast
+from planner.job import Job
+from planner.milp import solve
+from planner.platforms import Platform
+from planner.pricing import VIRTUAL_MACHINES, Bill, VirtualMachine, bill, virtual_machine
+from planner.problem import Problem, cost_model, job_problem, replica_choices
+from planner.profile_format import Profile
+from runtime.batches import total_iterations
+from runtime.errors import UserInputError
+from runtime.schedule import ScheduleName
+from runtime.synchronisation import Algorithm
+
+PARAMETER_SERVER = VIRTUAL_MACHINES[1]
+"""With 5 Gbit/s; a larger one would rarely pay, as it stands idle while workers compute."""
+VM_START_UP_S = 60.0
+"""Assumed, not measured: boot and imports; also what EC2 bills at least."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One way to train the job. Seconds and USD of iterations and of the whole run."""
+
+    name: str
+    what: str
+    """Its choice, for the reader."""
+    workers: int
+    iteration_s: float
+    total_s: float
+    usd: float
+
+    def beats(self, other: "Planned") -> bool:
+        """Whether it is no slower and no dearer."""
+        return self.total_s <= other.total_s and self.usd <= other.usd
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A baseline that cannot train the job, and why."""
+
+    name: str
+    why: str
+
+
+def planned(name: str, run: Run, extra: Bill | None = None) -> Planned:
+    """A forecast run as one way to train, ``extra`` being billed besides."""
+    stages = run.stages
+    what = " | ".join(f"{c.end - c.first} layers {c.memory_mb} MB x {c.replicas}" for c in stages)
+    usd = run.usd + (extra.total_usd if extra else 0.0)
+    return Planned(name, what, run.forecast.workers, run.forecast.iteration_s, run.total_s, usd)
+
+
+def find_baselines(job: Job, profile: Profile, platform: Platform) -> list[Planned | Impossible]:
+    """Every baseline, in the order of the module's docstring."""
+    free = with_limits(job, min_stages=1, min_workers=1)
+    return [*_Serverless(free, profile, platform).all(), *(_on_machine(free, profile, m) for m in VIRTUAL_MACHINES)]
+
+
+class _Serverless:
+    """The baselines made of functions."""
+
+    def __init__(self, job: Job, profile: Profile, platform: Platform) -> None:
+        self._job, self._profile, self._platform = job, profile, platform
+        self._model = cost_model(job, profile, platform)
+        self._degrees = replica_choices(job.limits, self._model.micro_batches)
+        published = with_limits(job, synchronisation=[Algorithm.PIPELINED], recompute=False)
+        self._problem = Problem(self._model, job.objective, job.limits, (), ())
+        """Of no candidates, where no stage of some layer fits."""
+        with suppress(UserInputError):
+            self._problem = job_problem(published, profile, platform)
+
+    def all(self) -> Iterator[Planned | Impossible]:
+        whole = "no memory size holds the whole model in one worker"
+        yield self._best("lambdaml", self._data_parallel(kept=None), f"{whole} with its whole local batch")
+        yield self._best("lambdaml-accumulation", self._data_parallel(kept=1), whole)
+        yield self._hybrid(whole)
+        yield self._best("tpdmp", self._throughput_optimal(), "no partition fits one memory size for all stages")
+        yield self._best("funcpipe", self._published(), "no partition fits with one degree for all stages")
+
+    def _value(self, run: Run, usd: float) -> float:
+        objective = self._job.objective
+        return objective.usd_weight * usd + objective.time_weight * run.total_s
+
+    def _runs(self, plans: Iterator[Sequence[StageCosts]]) -> Iterator[Run]:
+        for stages in plans:
+            try:
+                forecast = Forecast(
+                    self._model,
+                    tuple(stages),
+                    self._profile.dataset,
+                    ScheduleName.GPIPE,
+                    self._job.package.architecture,
+                )
+                yield run_of(self._job, forecast)
+            except UserInputError:  # an iteration outlives the functions
+                continue
+
+    def _best(self, name: str, plans: Iterator[Sequence[StageCosts]], otherwise: str) -> Planned | Impossible:
+        best = min(self._runs(plans), key=lambda run: self._value(run, run.usd), default=None)
+        return planned(name, best) if best else Impossible(name, otherwise)
+
+    def _data_parallel(self, kept: int | None) -> Iterator[tuple[StageCosts]]:
+        """One stage of everything; ``kept`` as ``CostModel.memory``'s."""
+        layers = self._model.layer_count
+        for degree in self._degrees:
+            needed = self._model.memory(0, layers, degree, Algorithm.PLAIN, kept=kept).needed_mb
+            for memory_mb in self._job.limits.memory_mb:
+                if needed <= memory_mb:
+                    yield (self._model.stage(0, layers, memory_mb, degree, Algorithm.PLAIN),)
+
+    def _hybrid(self, otherwise: str) -> Planned | Impossible:
+        """Gradients to the server and weights from it; its network is shared by all workers."""
+
+        def at_server(costs: StageCosts) -> StageCosts:
+            sent = self._model.exchange(0, costs.end, costs.memory_mb, costs.replicas)
+            pace = min(sent.bandwidth, PARAMETER_SERVER.bytes_per_s / costs.replicas)
+            own = replace(costs, puts=0, gets=0) if costs.replicas > 1 else costs
+            return replace(own, synchronise_s=2 * (sent.gradient_bytes / pace + sent.latency_s))
+
+        found = []
+        for run in self._runs((at_server(stages[0]),) for stages in self._data_parallel(kept=1)):
+            server = bill([virtual_machine(PARAMETER_SERVER, max(run.total_s, VM_START_UP_S))])
+            found.append((self._value(run, run.usd + server.total_usd), len(found), run, server))
+        if not found:
+            return Impossible("hybrid-ps", otherwise)
+        _, _, run, server = min(found)
+        way = planned("hybrid-ps", run, server)
+        return replace(way, what=f"{way.what}, server {PARAMETER_SERVER.name}")
+
+    def _published(self) -> Iterator[Sequence[StageCosts]]:
+        for degree in self._degrees:
+            same = tuple(c for c in self._problem.candidates if c.replicas == degree)
+            if not same:
+                continue
+            try:
+                found = solve(replace(self._problem, candidates=same))
+            except UserInputError:  # nothing fits with this degree
+                continue
+            if found is not None:
+                yield found.stages
+
+    def _throughput_optimal(self) -> Iterator[Sequence[StageCosts]]:
+        """For each memory size, degree and number of stages, the partition whose slowest stage is fastest."""
+        model, limits = self._model, self._job.limits
+        for degree in self._degrees:
+            for memory_mb in limits.memory_mb:
+                fitting = self._fitting(memory_mb, degree)
+                best: dict[int, tuple[float, tuple[StageCosts, ...]]] = {0: (0.0, ())}
+                for _ in range(min(limits.max_stages, limits.max_concurrency // degree, model.layer_count)):
+                    longer: dict[int, tuple[float, tuple[StageCosts, ...]]] = {}
+                    for c in fitting:
+                        if c.first in best:
+                            slowest = max(best[c.first][0], c.forward.slowest_s + c.backward.slowest_s)
+                            if c.end not in longer or slowest < longer[c.end][0]:
+                                longer[c.end] = (slowest, (*best[c.first][1], c))
+                    best = longer
+                    if model.layer_count in best:
+                        yield best[model.layer_count][1]
+
+    def _fitting(self, memory_mb: int, degree: int) -> list[StageCosts]:
+        """Stages between the boundaries that may be cut at, those first that begin first."""
+        model = self._model
+        return [
+            model.stage(first, end, memory_mb, degree)
+            for first, end in combinations(self._problem.boundaries, 2)
+            if model.memory(first, end, degree).needed_mb <= memory_mb
+        ]
+
+
+def _on_machine(job: Job, profile: Profile, machine: VirtualMachine) -> Planned | Impossible:
+    """All micro-batches one after the other, by the time that the profile's cores scale to the machine's vCPUs."""
+    name = f"vm-{machine.name}"
+    alone = Platform(
+        name="vm",
+        bandwidth_points=((0, machine.bytes_per_s),),
+        get_latency_s=0.0,
+        put_latency_s=0.0,
+        start_up_s=VM_START_UP_S,
+        memory_per_vcpu_mb=machine.memory_mb / machine.vcpus,
+        max_vcpus=machine.vcpus,
+        shared_cores=False,
+    )
+    model = cost_model(job, profile, alone)
+    needed = model.memory(0, model.layer_count, 1, kept=1)
+    if needed.needed_mb > machine.memory_mb:
+        why = f"needs {needed.predicted_mb:,.0f} MB and {HEAD_ROOM:.0%} head-room, it has {machine.memory_mb:,} MB"
+        return Impossible(name, why)
+    costs = model.stage(0, model.layer_count, machine.memory_mb, 1)
+    iteration_s = costs.micro_batches * (costs.forward.compute_s + costs.backward.compute_s) + costs.step_s
+    training = job.training
+    iterations = total_iterations(
+        profile.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
+    )
+    total_s = VM_START_UP_S + iterations * iteration_s
+    what = f"{machine.vcpus} vCPUs, {machine.usd_per_hour:g} USD/h"
+    return Planned(name, what, 1, iteration_s, total_s, bill([virtual_machine(machine, total_s)]).total_usd)
+
+
+def serverless_pays(ours: Planned, others: Sequence[Planned | Impossible]) -> str | None:
+    """None where a function-based plan is worth it; else a sentence that says which instance is better, and by what."""
+    machines = [other for other in others if isinstance(other, Planned) and other.name.startswith("vm-")]
+    better = [machine for machine in machines if machine.beats(ours)]
+    if not better:
+        return None
+    best = min(better, key=lambda machine: machine.usd * machine.total_s)
+    return (
+        f"Serverless does not pay here: {best.name.removeprefix('vm-')} is predicted to take {best.total_s:,.0f} s and "
+        f"{best.usd:.3g} USD, this plan {ours.total_s:,.0f} s and {ours.usd:.3g} USD."
+    )
