@@ -167,31 +167,35 @@ def pack(value: Any) -> Bundle:
         TypeError: anything else.
     """
     leaves: Bundle = {}
-
-    def describe(part: Any, name: str) -> Any:
-        if isinstance(part, tuple | list):
-            kind = "tuple" if isinstance(part, tuple) else "list"
-            return {kind: [describe(item, f"{name}.{index}") for index, item in enumerate(part)]}
-        if isinstance(part, dict):
-            return {"dict": [[key, describe(item, f"{name}.{key}")] for key, item in part.items()]}
-        if part is not None and not isinstance(part, torch.Tensor | bool | int | float | str):
-            raise TypeError(f"a {type(part).__name__} cannot cross a stage boundary: tensors, numbers and None can")
-        leaves[name] = part
-        return name
-
-    structure = describe(value, "x")
+    structure = _describe(value, "x", leaves)
     return {"structure": json.dumps(structure), **leaves}
 
 
 def unpack(bundle: Bundle) -> Any:
     """The value that was packed."""
+    return _rebuild(json.loads(str(bundle["structure"])), bundle)
 
-    def rebuild(node: Any) -> Any:
-        if isinstance(node, str):
-            return bundle[node]
-        if "dict" in node:
-            return {key: rebuild(item) for key, item in node["dict"]}
-        items = [rebuild(item) for item in node.get("tuple", node.get("list"))]
-        return tuple(items) if "tuple" in node else items
 
-    return rebuild(json.loads(str(bundle["structure"])))
+# Not closures inside the two: those would refer to themselves, and keep tensors until Python collects garbage.
+
+
+def _describe(part: Any, name: str, leaves: Bundle) -> Any:
+    """The nesting of ``part`` as JSON has it; adds what it nests to ``leaves``."""
+    if isinstance(part, tuple | list):
+        kind = "tuple" if isinstance(part, tuple) else "list"
+        return {kind: [_describe(item, f"{name}.{index}", leaves) for index, item in enumerate(part)]}
+    if isinstance(part, dict):
+        return {"dict": [[key, _describe(item, f"{name}.{key}", leaves)] for key, item in part.items()]}
+    if part is not None and not isinstance(part, torch.Tensor | bool | int | float | str):
+        raise TypeError(f"a {type(part).__name__} cannot cross a stage boundary: tensors, numbers and None can")
+    leaves[name] = part
+    return name
+
+
+def _rebuild(node: Any, bundle: Bundle) -> Any:
+    if isinstance(node, str):
+        return bundle[node]
+    if "dict" in node:
+        return {key: _rebuild(item, bundle) for key, item in node["dict"]}
+    items = [_rebuild(item, bundle) for item in node.get("tuple", node.get("list"))]
+    return tuple(items) if "tuple" in node else items

@@ -163,8 +163,18 @@ def test_recomputation_changes_no_bit(build, cut, recompute):
     assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
-def test_recomputation_keeps_no_graph():
-    """Between forward and backward only the input is alive: what layers compute in between is not."""
+@pytest.fixture
+def no_garbage_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_memory_goes_at_once(recompute, is_first, no_garbage_collection):
+    """With recomputation after forward, else after backward: not when Python collects garbage."""
     alive: list[weakref.ref] = []
 
     class Watched(nn.Module):
@@ -173,16 +183,12 @@ def test_recomputation_keeps_no_graph():
             alive.append(weakref.ref(made))
             return made * made  # which keeps ``made`` for backward
 
-    for recompute in (False, True):
-        alive.clear()
-        part = StageModule(
-            nn.Sequential(nn.Linear(4, 4), Watched()),
-            first_layer=0,
-            seed=0,
-            loss=None,
-            is_first=True,
-            recompute=recompute,
-        )
-        part.forward(0, WHOLE, pack(torch.randn(12, 4)), None)
-        gc.collect()
-        assert (alive[0]() is None) is recompute
+    layers = nn.Sequential(nn.Linear(4, 4), Watched())
+    part = StageModule(layers, first_layer=0, seed=0, loss=None, is_first=is_first, recompute=recompute)
+    received = pack(torch.randn(12, 4))
+    alive.append(weakref.ref(received["x"]))
+    part.forward(0, WHOLE, received, None)
+    del received
+    assert (alive[1]() is None) is recompute
+    part.backward(WHOLE, {"x": torch.randn(12, 4)})
+    assert [reference() for reference in alive] == [None] * (3 if recompute else 2)
