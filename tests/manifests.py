@@ -60,6 +60,7 @@ def manifest_document(
     recompute: bool | Sequence[bool] = False,
     synchronisation: str = "pipelined",
     piece_bytes: int = 1 << 20,
+    bucket_bytes: int | None = None,
     wire: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The manifest as a JSON document, to be edited by tests of malformed ones.
@@ -72,7 +73,7 @@ def manifest_document(
         recompute: of every stage, or one per stage.
         segment_iterations: iterations of a segment, as predicted and at most; all of them when not given.
         max_iterations: of a segment, where that is not what is predicted.
-        synchronisation, piece_bytes: of every stage.
+        synchronisation, piece_bytes, bucket_bytes: of every stage.
         wire: {"activations", "gradients"}; all native when not given.
         source_hash: ``runtime.source.source_sha256`` of the source folder, where packaging is tested.
     """
@@ -117,7 +118,11 @@ def manifest_document(
                 "ephemeral_storage_mb": 512,
                 "replicas": degree,
                 "recompute": again,
-                "synchronisation": {"algorithm": synchronisation, "piece_bytes": piece_bytes},
+                "synchronisation": {
+                    "algorithm": synchronisation,
+                    "piece_bytes": piece_bytes,
+                    "bucket_bytes": bucket_bytes,
+                },
                 "predicted": {
                     "compute_s": 0.5,
                     "upload_s": 0.1,

@@ -154,7 +154,8 @@ class GradientSum:
             raise FuncpipeError(
                 f"a parameter of shape {tuple(parameter.shape)} got gradients twice in one backward pass, the second "
                 "after its sum over the replicas had begun; in earlier ones it got them once. With "
-                "torch.utils.checkpoint, use_reentrant=False avoids that; else plan with limits.bucket_mib = 0."
+                "torch.utils.checkpoint, use_reentrant=False avoids that; else set synchronisation.bucket_bytes of the "
+                "stage to null."
             )
         elif self._early[index]:
             self._is_final(now, index)

@@ -157,6 +157,18 @@ def test_all_schedules_give_the_same_bits(
         assert_same_bits(measured, expected)
 
 
+@pytest.mark.parametrize(("algorithm", "recompute"), [(Algorithm.PIECE_PIPELINED, False), (Algorithm.PIPELINED, True)])
+def test_sums_in_buckets_behind_backward_give_the_same_bits(
+    algorithm: Algorithm, recompute: bool, tmp_path: Path
+) -> None:
+    """Of the short batch's three micro-batches, one replica of the first stage has none."""
+    options = {**plan(DIGITS, [3, 2], [4, 3], SGD, dtype="float32"), "recompute": recompute, **summed_by(algorithm)}
+    whole, _ = run_plan(DIGITS, options, tmp_path / "whole")
+    buckets, _ = run_plan(DIGITS, {**options, "bucket_bytes": 2048}, tmp_path / "buckets")
+    assert buckets.losses == whole.losses
+    assert all(torch.equal(tensor, buckets.weights[name]) for name, tensor in whole.weights.items())
+
+
 @pytest.mark.parametrize("example", [DIGITS, CHARGPT], ids=_name)
 def test_two_runs_of_one_plan_are_bit_equal(example: Example, tmp_path: Path) -> None:
     options = plan(example, [2, 2, 1], [2, 3, 2], ADAM, dtype="float32", segment_iterations=4)
