@@ -38,7 +38,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def start(args: argparse.Namespace, screen: Screen) -> int:
-    from launch.deployment import check_idle, find_deployment
+    from launch.deployment import check_idle, find_deployment, stage_functions
+    from launch.killing import open_functions
     from launch.registry import RunEntry, check_run_id, default_run_id
     from runtime.manifest import load_manifest
 
@@ -52,6 +53,10 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
         try:
             deployment = find_deployment(manifest, str(args.manifest), args.stack, embedded=args.local)
             check_idle(deployment)
+            if open_functions(stage_functions(deployment.stack), manifest):
+                screen.info(
+                    f"{deployment.stack}: its functions, which `funcpipe stop --kill` had closed, are open again"
+                )
             source = source_folder(manifest, args.manifest)
             store = open_reliable_store(deployment.artifacts_url)
             entry = RunEntry(

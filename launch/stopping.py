@@ -25,6 +25,11 @@ def stop_run(records: RunRecords, execution_arn: str | None) -> None:
     records.refresh()
 
 
+def save_and_stop(store: Store, run: str) -> None:
+    """Asks the gang under way to end its segment now, with a checkpoint, and the run with it."""
+    store.put(keys.stop(run), b"{}")
+
+
 def abort_run(store: Store, run: str, attempts: int, message: str) -> None:
     """Aborts the attempt under way, or the one that would be next: no gang can go on from here.
 

@@ -195,7 +195,7 @@ class Lanes:
         """Deletes a consumed object in the background."""
         self._submit(self._cleanups, lambda: self._mailbox.discard(key, ranges))
 
-    def background(self, task: Callable[[], object]) -> "Future[object]":
+    def background(self, task: Callable[[], T]) -> "Future[T]":
         """Runs a small task beside the lanes."""
         return self._submit(self._cleanups, task)
 

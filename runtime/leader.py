@@ -1,20 +1,21 @@
 """What a gang's leader does besides its own work: the gang's time and money, the segment's end, the commit."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
 from runtime import keys
 from runtime.allowance import Allowance
 from runtime.barrier import LEADER
 from runtime.closing import files_of, sweep, write_commit
 from runtime.errors import FuncpipeError
-from runtime.mailbox import Mailbox
+from runtime.mailbox import OUTCOME_POLL_S, Mailbox
 from runtime.manifest import Manifest
 from runtime.outcome import read_outcome
 from runtime.records import Abort, Commit, End, EndReason, Go, Ready, WorkerEvent, WorkerSummary
 from runtime.segment_end import LeadersEnd
 from runtime.spending import aborted_s, aborted_usd, billed_s, committed_usd
-from runtime.store import Store
+from runtime.store import KeyNotFound, Store
 from runtime.store_wrappers import TrafficCounter
 
 
@@ -39,10 +40,20 @@ class Leader:
     """One segment's. ``plan`` when all workers are ready, then ``segment_end``, at last ``commit``."""
 
     def __init__(
-        self, mailbox: Mailbox, manifest: Manifest, event: WorkerEvent, base: Commit, counter: TrafficCounter
+        self,
+        mailbox: Mailbox,
+        manifest: Manifest,
+        event: WorkerEvent,
+        base: Commit,
+        *,
+        counter: TrafficCounter,
+        background: Callable[[Callable[[], bool]], "Future[bool]"],
     ) -> None:
+        """``background`` runs a small task beside the computing thread; ``counter`` counts the leader's requests."""
         self._mailbox, self._manifest, self._event, self._base = mailbox, manifest, event, base
-        self._counter = counter
+        self._counter, self._background = counter, background
+        self._stop: Future[bool] | None = None
+        self._asked_at = 0.0
         self.allowance: Allowance
 
     def plan(self, ready: list[Ready]) -> Go:
@@ -66,7 +77,23 @@ class Leader:
 
     def segment_end(self, limit: int, at_limit: EndReason) -> LeadersEnd:
         """As ``runtime.segment_end``; an end is written where there is somebody to read it."""
-        return LeadersEnd(self._base.iteration, limit, at_limit, allowance=self.allowance, tell=self._tell)
+        return LeadersEnd(self._base.iteration, limit, at_limit, allowance=self._allowed, tell=self._tell)
+
+    def _allowed(self) -> tuple[float, EndReason]:
+        """As ``Allowance``, and none when the owner wants a stop, which is asked about once a second."""
+        if self._stop is not None and self._stop.done() and self._stop.result():
+            return 0.0, EndReason.STOPPED
+        now = time.monotonic()
+        if (self._stop is None or self._stop.done()) and now - self._asked_at >= OUTCOME_POLL_S:
+            self._stop, self._asked_at = self._background(self._stop_is_wanted), now
+        return self.allowance()
+
+    def _stop_is_wanted(self) -> bool:
+        try:
+            self._mailbox.artifacts.get(keys.stop(self._event.run))
+        except KeyNotFound:
+            return False
+        return True
 
     def _tell(self, end: End) -> None:
         if self._manifest.workers > 1:
@@ -86,7 +113,9 @@ class Leader:
         # The leader is billed for waiting, too, and for its requests meanwhile.
         summaries[0] = own.model_copy(update={"ended_at": time.time(), "traffic": self._counter.traffic})
         billed, spent_usd = self._account.with_gang(summaries)
-        if reason is EndReason.TIME and not self.allowance.affords_another(spent_usd):
+        if reason.goes_on and self._stop_is_wanted():
+            reason = EndReason.STOPPED
+        elif reason.goes_on and not self.allowance.affords_another(spent_usd):
             reason = EndReason.BUDGET
         commit = Commit(
             number=self._event.segment + 1,

@@ -16,7 +16,7 @@ from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, r
 from runtime.records import Abort
 from runtime.store import Data, KeyNotFound, Store
 
-ABORT_POLL_S = 1.0
+OUTCOME_POLL_S = 1.0
 
 
 class GangAborted(FuncpipeError):
@@ -120,8 +120,8 @@ class Mailbox:
         self._stall_timeout_s, self._deadline, self._clock = stall_timeout_s, deadline, clock
         self._cancelled = threading.Event()
         self._sleep = sleep or self._cancelled.wait
-        self._abort_lock = threading.Lock()
-        self._next_abort_poll = clock() + ABORT_POLL_S
+        self._poll_lock = threading.Lock()
+        self._next_poll = clock() + OUTCOME_POLL_S
 
     def send(self, stage: int, key: str, bundle: Outgoing, parallel: Parallel | None = None) -> int:
         """Puts an object into a stage's inbox; returns its size in bytes.
@@ -215,7 +215,7 @@ class Mailbox:
 
     def _await_turn(self, turn: Turn) -> float:
         """Returns when it is the object's turn; the time at which it became so."""
-        while turn.before is not None and not turn.before.wait(ABORT_POLL_S):
+        while turn.before is not None and not turn.before.wait(OUTCOME_POLL_S):
             self.check()
         return self._clock()
 
@@ -223,18 +223,18 @@ class Mailbox:
         """Waits, with an eye on the attempt's outcome and no longer than to ``give_up_at``."""
         end = min(self._clock() + seconds, give_up_at)
         while (left := end - self._clock()) > 0 and not self._cancelled.is_set():
-            self._sleep(min(left, ABORT_POLL_S))
-            if left > ABORT_POLL_S:
+            self._sleep(min(left, OUTCOME_POLL_S))
+            if left > OUTCOME_POLL_S:
                 self.check()
 
     def check(self) -> None:
         """Looks for the attempt's outcome, at most once a second over all lanes. Raises GangAborted or Cancelled."""
         if self._cancelled.is_set():
             raise Cancelled("another lane of this worker failed")
-        with self._abort_lock:
-            if self._clock() < self._next_abort_poll:
+        with self._poll_lock:
+            if self._clock() < self._next_poll:
                 return
-            self._next_abort_poll = self._clock() + ABORT_POLL_S
+            self._next_poll = self._clock() + OUTCOME_POLL_S
         if (outcome := read_outcome(self.artifacts, self.gang)) is not None:
             raise GangAborted(outcome.message if isinstance(outcome, Abort) else "the segment is committed already")
 

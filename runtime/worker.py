@@ -108,7 +108,14 @@ class Worker:
         self._position = (None, "start")
         self._base = read_commit(self._invocation.artifacts, self._event.run, self._event.commit)
         if (self._event.stage, self._event.replica) == LEADER:
-            self._leader = Leader(self._mailbox, self._manifest, self._event, self._base, self._invocation.counter)
+            self._leader = Leader(
+                self._mailbox,
+                self._manifest,
+                self._event,
+                self._base,
+                counter=self._invocation.counter,
+                background=self.lanes.background,
+            )
         self._load()
         self._report(self._base.iteration)
         self._position = (None, "barrier")

@@ -48,6 +48,11 @@ CONTRACT = (
     "store_retries",
     "store_faults",
     "arrivals",
+    "outcome",
+    "spending",
+    "segment_end",
+    "allowance",
+    "process",
 )
 """Modules of ``runtime`` that are read where there is no torch."""
 

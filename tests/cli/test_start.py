@@ -8,11 +8,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 import launch.deployment
+import launch.killing
 import launch.staging
 import runtime.store_urls
 from cli.main import main
 from runtime import keys
 from runtime.manifest import load_manifest
+from runtime.outcome import read_commit
 from runtime.records import Abort
 from runtime.store_directory import DirectoryStore
 from tests.cli.project import write_training_project
@@ -27,13 +29,34 @@ class Aws:
     def __init__(self, manifest_sha256: str) -> None:
         self.stacks = {"funcpipe-example": manifest_sha256}
         self.executions: dict[str, dict[str, Any]] = {}
+        self.concurrency = {"stage-0": 1, "stage-1": 1, "bucket-emptier": 7}
         self.interrupt_before_start = False
         self.interrupt_after_start = False
         self.down = False
 
     def client(self, service: str) -> "Aws":
-        assert service in ("cloudformation", "stepfunctions")
+        assert service in ("cloudformation", "stepfunctions", "lambda")
         return self
+
+    def get_paginator(self, operation: str) -> "Aws":
+        assert operation == "list_stack_resources"
+        return self
+
+    def paginate(self, StackName: str) -> list[dict[str, Any]]:
+        found = [{"ResourceType": "AWS::Lambda::Function", "PhysicalResourceId": name} for name in self.concurrency]
+        return [{"StackResourceSummaries": found}]
+
+    def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:
+        stage = FunctionName.removeprefix("stage-")
+        variables = {} if stage == FunctionName else {"FUNCPIPE_STAGE": stage}
+        return {"FunctionName": FunctionName, "MemorySize": 1024, "Environment": {"Variables": variables}}
+
+    def get_function_concurrency(self, FunctionName: str) -> dict[str, Any]:
+        return {"ReservedConcurrentExecutions": self.concurrency[FunctionName]}
+
+    def put_function_concurrency(self, FunctionName: str, ReservedConcurrentExecutions: int) -> dict[str, Any]:
+        self.concurrency[FunctionName] = ReservedConcurrentExecutions
+        return {}
 
     def _refuse(self, operation: str, code: str, message: str = "") -> ClientError:
         return ClientError({"Error": {"Code": code, "Message": message}}, operation)
@@ -83,6 +106,7 @@ def aws(tmp_path, monkeypatch) -> Aws:
     path = write_training_project(tmp_path / "p", segment_iterations=2)
     account = Aws(load_manifest(path).sha256)
     monkeypatch.setattr(launch.deployment, "client", account.client)
+    monkeypatch.setattr(launch.killing, "client", account.client)
     monkeypatch.setattr(
         runtime.store_urls, "open_store", lambda url: DirectoryStore(tmp_path / url.removeprefix("s3://"))
     )
@@ -205,6 +229,35 @@ def test_stop_ends_the_execution_and_tells_the_workers(aws, tmp_path, capsys):
     assert "had ended already" in capsys.readouterr().out
     assert main(["watch", "first"]) == 1
     assert "first: stopped by `funcpipe stop`. No iteration is saved" in capsys.readouterr().out
+
+
+def test_stop_with_kill_closes_the_functions_until_the_next_start(aws, capsys):
+    assert main(["start", "p/manifest.json", "--run", "first"]) == 0
+    assert main(["stop", "first", "--kill"]) == 0
+    assert aws.concurrency == {"stage-0": 0, "stage-1": 0, "bucket-emptier": 7}
+    assert "Its functions' concurrency is 0 until the next `funcpipe start`" in capsys.readouterr().out
+    assert main(["start", "p/manifest.json", "--run", "second"]) == 0
+    assert aws.concurrency == {"stage-0": 1, "stage-1": 1, "bucket-emptier": 7}
+    assert "its functions, which `funcpipe stop --kill` had closed, are open again" in capsys.readouterr().err
+
+
+def test_stop_with_save_only_asks(aws, tmp_path, capsys):
+    assert main(["start", "p/manifest.json", "--run", "first"]) == 0
+    assert main(["stop", "first", "--save"]) == 0
+    assert "asked to end after a checkpoint" in capsys.readouterr().out
+    assert aws.executions[arn("first")]["status"] == "RUNNING"
+    assert bucket(tmp_path).get(keys.stop("first"))
+
+
+def test_a_stopped_run_is_resumed_as_a_new_one(aws, tmp_path, capsys):
+    assert main(["start", "p/manifest.json", "--run", "first"]) == 0
+    assert main(["run", "p/manifest.json", "--resume", "first"]) == 2
+    assert "run 'first' is still at work" in capsys.readouterr().err
+    assert main(["stop", "first"]) == 0
+    assert main(["start", "p/manifest.json", "--run", "second", "--resume", "first"]) == 0
+    assert read_commit(bucket(tmp_path), "second", keys.INITIAL).resumed_from == "first"
+    assert main(["start", "p/manifest.json", "--resume", "nobody"]) == 2
+    assert "no run 'nobody' is known" in capsys.readouterr().err
 
 
 def test_a_failure_that_left_no_record_shows_the_executions_cause(aws, capsys):
