@@ -49,6 +49,11 @@ recompute = "auto"                  # true: keep only inputs for backward, and c
 max_concurrency = 100               # workers that may run at once; your account's quota less what others use
 # max_segment_iterations = 500      # a checkpoint at least so often; by default as rarely as 900 s per function allow
 
+[run]
+# budget_usd = 5.0                  # a run stops, with a checkpoint, before it would cost more
+max_attempts = 3                    # gangs that may try one segment, where the cause of a failure may pass
+checkpoints_kept = 2
+
 [package]
 source = "."                        # folder that ships with the model's code, relative to this file
 requirements = []                   # pip requirements of that code, for example ["einops==0.8.1"]

@@ -256,7 +256,7 @@ def test_a_stopped_run_is_resumed_as_a_new_one(aws, tmp_path, capsys):
     assert main(["stop", "first"]) == 0
     assert main(["start", "p/manifest.json", "--run", "second", "--resume", "first"]) == 0
     assert read_commit(bucket(tmp_path), "second", keys.INITIAL).resumed_from == "first"
-    assert main(["start", "p/manifest.json", "--resume", "nobody"]) == 2
+    assert main(["run", "p/manifest.json", "--resume", "nobody"]) == 2
     assert "no run 'nobody' is known" in capsys.readouterr().err
 
 
