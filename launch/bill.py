@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from launch.billed import Invocation
 from launch.run_records import RunRecords
 from launch.status import worker_seconds
+from planner.forecast import transitions
 from planner.pricing import (
     Bill,
     bill,
@@ -17,7 +18,6 @@ from planner.pricing import (
     state_transitions,
     tmp_gb_seconds,
 )
-from runtime.manifest import Manifest
 from runtime.records import Traffic
 
 
@@ -25,16 +25,6 @@ def traffic_of(records: RunRecords) -> Traffic:
     """Requests and bytes of all workers that finished their segment."""
     each = [summary.traffic for summary in records.summaries.values()]
     return Traffic(**{name: sum(getattr(traffic, name) for traffic in each) for name in Traffic.model_fields})
-
-
-def transitions(manifest: Manifest, segments: int) -> int:
-    """State transitions of an execution that goes through ``segments`` segments, as ``infra.workflow`` draws it.
-
-    Each state entered is one: Prepare, then "More segments?" once per segment and once more at the end, the final
-    state; per segment its Parallel state, a Map per stage, a task per worker, and "Next segment".
-    """
-    per_segment = 2 + len(manifest.stages) + manifest.workers
-    return 1 + (segments + 1) + 1 + segments * per_segment
 
 
 def bill_by_records(records: RunRecords, now: float) -> tuple[Bill, str]:
@@ -64,14 +54,14 @@ def bill_by_reports(records: RunRecords, invocations: Sequence[Invocation]) -> t
 
 def _bill(records: RunRecords, compute_gb_s: float, tmp_gb_s: float, invocations: int) -> Bill:
     traffic = traffic_of(records)
-    segments = len({segment for segment, _ in records.gangs})
+    manifest = records.manifest
     return bill(
         [
-            lambda_compute(compute_gb_s, records.manifest.architecture),
+            lambda_compute(compute_gb_s, manifest.architecture),
             lambda_tmp(tmp_gb_s),
             lambda_requests(invocations),
             s3_puts(traffic.puts + traffic.lists),
             s3_gets(traffic.gets),
-            state_transitions(transitions(records.manifest, segments)),
+            state_transitions(transitions(len(manifest.stages), manifest.workers, len(records.gangs))),
         ]
     )

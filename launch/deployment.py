@@ -1,5 +1,6 @@
 """A deployed training stack: finding it, and starting, describing and stopping executions of its state machine."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +11,17 @@ from botocore.exceptions import ClientError
 from launch.following import Ending
 from launch.session import aws_errors, client, error_code
 from runtime.errors import UserInputError
+from runtime.keys import INITIAL
 from runtime.manifest import Manifest
 
 _OUTPUTS = ("ArtifactBucket", "StateMachineArn", "ManifestSha256")
 _USABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"}
 )
+
+
+_CONTINUED = "_"
+"""Between a run's id, which has none, and the rest of the name of an execution in which the run goes on."""
 
 
 def default_stack_name(manifest: Manifest) -> str:
@@ -105,7 +111,7 @@ def check_idle(deployment: Deployment, *, states: Any = None) -> None:
             stateMachineArn=deployment.state_machine_arn, statusFilter="RUNNING", maxResults=1
         )
     for execution in answer["executions"]:
-        run = execution["name"]
+        run = execution["name"].partition(_CONTINUED)[0]
         raise UserInputError(
             f"stack {deployment.stack!r} is busy with run {run!r}, and its functions admit one run at a time. Wait for "
             f"it (`funcpipe watch {run}`), end it (`funcpipe stop {run}`), or deploy a second stack with "
@@ -124,7 +130,9 @@ def start_execution(deployment: Deployment, run: str, *, states: Any = None) -> 
         states = states or client("stepfunctions")
         try:
             answer = states.start_execution(
-                stateMachineArn=deployment.state_machine_arn, name=run, input=f'{{"run": "{run}"}}'
+                stateMachineArn=deployment.state_machine_arn,
+                name=run,
+                input=json.dumps({"run": run, "segment": 0, "attempt": 0, "commit": INITIAL}),
             )
         except ClientError as error:
             if error_code(error) == "ExecutionAlreadyExists":
@@ -162,30 +170,49 @@ class ExecutionState:
 
 
 def describe_execution(arn: str, *, states: Any = None) -> ExecutionState | None:
-    """The execution's state; None when there is no such execution. Raises FuncpipeError when AWS cannot be asked."""
+    """The state of the run that the execution began, be it in another one by now; None when there is no such execution.
+
+    A long run is a chain of executions: who reaches the end of its history starts the next one (``infra.workflow``).
+    Raises FuncpipeError when AWS cannot be asked.
+    """
     with aws_errors():
         states = states or client("stepfunctions")
         try:
-            answer = states.describe_execution(executionArn=arn)
+            answer = first = states.describe_execution(executionArn=arn)
+            while (following := _following(answer)) is not None:
+                answer = states.describe_execution(executionArn=following)
         except ClientError as error:
             if error_code(error) == "ExecutionDoesNotExist":
                 return None
             raise
     return ExecutionState(
         status=answer["status"],
-        started_at=answer["startDate"],
+        started_at=first["startDate"],
         stopped_at=answer.get("stopDate"),
         error=answer.get("error"),
         cause=answer.get("cause"),
     )
 
 
+def _following(answer: dict[str, Any]) -> str | None:
+    """The execution in which the run of a described execution goes on; None when it does not."""
+    if answer["status"] != "SUCCEEDED":
+        return None
+    started = json.loads(answer.get("output") or "{}").get("continued")
+    return None if started is None else str(started["ExecutionArn"])
+
+
 def stop_execution(arn: str, message: str, *, states: Any = None) -> None:
-    """Ends the execution now; nothing happens when it has ended. Raises FuncpipeError when AWS cannot be asked."""
+    """Ends the run that the execution began, now; nothing happens when it has ended. Raises FuncpipeError when AWS
+    cannot be asked."""
     with aws_errors():
         states = states or client("stepfunctions")
         try:
-            states.stop_execution(executionArn=arn, error="stopped", cause=message)
+            running: str | None = arn
+            while running is not None:
+                # First, so that one which goes on in another meanwhile has said so.
+                states.stop_execution(executionArn=running, error="stopped", cause=message)
+                running = _following(states.describe_execution(executionArn=running))
         except ClientError as error:
             if error_code(error) != "ExecutionDoesNotExist":
                 raise

@@ -39,7 +39,9 @@ SHORTEST_STALL_S = 60.0
 
 def transitions(stages: int, workers: int, segments: int) -> int:
     """State transitions of a run without failures: every state that the workflow enters, start and end included."""
-    return 3 + segments * (3 + stages + workers)
+    # Prepare, the last state; of each segment Segment, its stages and workers, Read the outcome, Committed?, Why did it
+    # end?; between two of them Next segment, Room in this execution?
+    return 2 + segments * (4 + stages + workers) + 2 * max(0, segments - 1)
 
 
 def kept_micro_batches(
@@ -185,7 +187,7 @@ class Forecast:
         life_s, stages = LAMBDA_MAX_TIMEOUT_S, self.stages
         attempt = [
             lambda_requests(self.workers),
-            state_transitions(transitions(len(stages), self.workers, 1) - transitions(len(stages), self.workers, 0)),
+            state_transitions(transitions(len(stages), self.workers, 2) - transitions(len(stages), self.workers, 1)),
         ]
         iterations = SAFETY * life_s / self.iteration_s if self.iteration_s else 0.0
         worst = bill([*self._lines(self.total_gb * life_s, iterations), *attempt])

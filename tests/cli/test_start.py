@@ -125,7 +125,12 @@ def test_start_stages_and_starts_and_says_what_next(aws, tmp_path, capsys):
     assert main(["start", "p/manifest.json", "--run", "first"]) == 0
     shown = capsys.readouterr().out
     assert "funcpipe watch first" in shown and "funcpipe stop first" in shown
-    assert aws.executions[arn("first")]["input"] == {"run": "first"}
+    assert aws.executions[arn("first")]["input"] == {
+        "run": "first",
+        "segment": 0,
+        "attempt": 0,
+        "commit": "initial",
+    }
     assert bucket(tmp_path).get(keys.manifest("first")) == (tmp_path / "p" / "manifest.json").read_bytes()
     assert bucket(tmp_path).get(keys.commit("first", "initial"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.main import main
 from runtime import keys
-from runtime.records import Failure
+from runtime.records import Abort, Failure, parse_outcome
 from tests.cli.project import write_training_project
 from tests.conftest import RunningEmulator
 from tests.embedded.cdk import cdk
@@ -18,13 +18,16 @@ from tests.embedded.cdk import cdk
 @pytest.fixture
 def dying(emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The manifest of a deployed plan whose last stage is killed in its first forward pass."""
-    name = f"job{uuid4().hex[:8]}"
-    manifest = write_training_project(
-        tmp_path / "p", name=name, replicas=[2, 1], model_args={"die": True}, stall_timeout_s=120.0
-    )
-    context = ["-c", f"manifest={manifest}", "-c", "packaging=zip", "--output", tmp_path / "cdk.out"]
-    cdk(emulator, "deploy", *context, "--require-approval", "never")
     monkeypatch.chdir(emulator.project)
+    return deployed(emulator, tmp_path, model_args={"die": True})
+
+
+def deployed(emulator: RunningEmulator, folder: Path, **plan: Any) -> Path:
+    """The manifest of a plan of two workers and one after them, deployed under a name of its own."""
+    name = f"job{uuid4().hex[:8]}"
+    manifest = write_training_project(folder / "p", name=name, replicas=[2, 1], stall_timeout_s=120.0, **plan)
+    context = ["-c", f"manifest={manifest}", "-c", "packaging=zip", "--output", folder / "cdk.out"]
+    cdk(emulator, "deploy", *context, "--require-approval", "never")
     return manifest
 
 
@@ -39,17 +42,40 @@ def test_a_killed_function_is_told_of_and_stops_its_gang(
     assert main(["start", str(dying), "--local", "--run", run, "--wait", "--json"]) == 1
     seen = told(capsys)
     assert seen["state"] == "failed"
-    (failure,) = seen["failures"]
-    assert (failure["kind"], failure["event"]["stage"], failure["event"]["replica"]) == ("died", 1, 0)
-    assert "Runtime.ExitError" in failure["error"] and "signal: killed" in failure["error"]
+    assert [failure["event"]["attempt"] for failure in seen["failures"]] == [0, 1, 2], "each attempt meets it again"
+    for failure in seen["failures"]:
+        assert (failure["kind"], failure["event"]["stage"], failure["event"]["replica"]) == ("died", 1, 0)
+        assert "Runtime.ExitError" in failure["error"] and "signal: killed" in failure["error"]
 
     assert main(["report", run, "--json"]) == 0
     assert told(capsys)["failures"] == seen["failures"]
 
     s3, bucket = emulator.client("s3"), artifact_bucket(emulator, dying)
-    for replica in range(2):
-        record = s3.get_object(Bucket=bucket, Key=keys.GangKeys(run, 0, 0).failure(0, replica))["Body"].read()
-        assert Failure.model_validate_json(record).kind == "aborted", "it did not wait for its stall time-out"
+    for gang in [keys.GangKeys(run, 0, attempt) for attempt in range(3)]:
+        outcome = parse_outcome(s3.get_object(Bucket=bucket, Key=gang.outcome)["Body"].read())
+        assert isinstance(outcome, Abort) and outcome.retryable
+        for replica in range(2):
+            record = s3.get_object(Bucket=bucket, Key=gang.failure(0, replica))["Body"].read()
+            assert Failure.model_validate_json(record).kind == "aborted", "it did not wait for its stall time-out"
+
+
+def test_a_run_whose_worker_is_killed_once_ends_with_the_weights_of_one_that_is_not(
+    emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deployed model dies where a file is not there yet, so the second run meets no fault."""
+    arguments = {"die": True, "unless": str(tmp_path / "died")}
+    manifest = deployed(emulator, tmp_path, model_args=arguments)
+    monkeypatch.chdir(emulator.project)
+    s3, bucket = emulator.client("s3"), artifact_bucket(emulator, manifest)
+    weights, attempts = [], []
+    for run in [f"run-{uuid4().hex[:8]}" for _ in range(2)]:
+        assert main(["start", str(manifest), "--local", "--run", run, "--wait", "--json"]) == 0
+        assert main(["export", run, "-o", str(tmp_path / run)]) == 0
+        weights.append((tmp_path / run).read_bytes())
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=keys.outcomes_prefix(run))["Contents"]
+        attempts.append(sorted(item["Key"].removeprefix(keys.outcomes_prefix(run)) for item in listed))
+    assert attempts == [["0-0.json", "0-1.json", "initial.json"], ["0-0.json", "initial.json"]]
+    assert weights[0] == weights[1]
 
 
 def artifact_bucket(emulator: RunningEmulator, manifest: Path) -> str:

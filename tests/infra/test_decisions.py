@@ -10,6 +10,7 @@ import pytest
 
 from infra import history
 from infra.history import attempt_events, attempts_per_execution
+from planner.forecast import transitions
 from runtime.errors import UserInputError
 from runtime.limits import STATES_HISTORY_EVENTS
 from runtime.records import Abort, Commit, EndReason, FailureKind
@@ -41,6 +42,12 @@ def test_segments_follow_one_another_from_commit_to_commit(machine: dict[str, An
     assert (execution.status, execution.last_state) == ("SUCCEEDED", "Run complete")
     assert world.attempts == [(0, 0), (1, 0), (2, 0)]
     assert {(event.segment, event.commit) for event in world.events} == {(0, "initial"), (1, "0-0"), (2, "1-0")}
+
+
+def test_the_states_entered_are_those_that_are_paid_for(machine: dict[str, Any], training: Synthesised) -> None:
+    world = World(machine, [Script(), Script(), FINISHED])
+    (execution,) = world.run()
+    assert len(execution.entered) == transitions(len(training.manifest.stages), training.manifest.workers, 3)
 
 
 def test_a_worker_dies_and_the_whole_gang_is_tried_again(machine: dict[str, Any]) -> None:

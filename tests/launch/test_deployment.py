@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 
 import boto3
@@ -19,6 +20,8 @@ from tests.manifests import make_manifest
 MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:Workflow"
 EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:Workflow:first"
 PATH = "plans/manifest.json"
+STARTED_WITH = '{"run": "first", "segment": 0, "attempt": 0, "commit": "initial"}'
+CONTINUED = EXECUTION + "_130_0"
 
 
 @pytest.fixture
@@ -146,7 +149,7 @@ def test_an_execution_is_named_after_its_run(stubbed):
     stubber.add_response(
         "start_execution",
         {"executionArn": EXECUTION, "startDate": datetime(2027, 1, 1, tzinfo=UTC)},
-        {"stateMachineArn": MACHINE, "name": "first", "input": '{"run": "first"}'},
+        {"stateMachineArn": MACHINE, "name": "first", "input": STARTED_WITH},
     )
     assert start_execution(Deployment("s", "b", MACHINE), "first", states=client) == EXECUTION
 
@@ -188,6 +191,38 @@ def test_no_such_execution_is_none_and_stopping_it_is_no_error(stubbed):
     stubber.add_client_error("stop_execution", "ExecutionDoesNotExist")
     assert describe_execution(EXECUTION, states=client) is None
     stop_execution(EXECUTION, "enough", states=client)
+
+
+def goes_on_in_another(stubber, status: str) -> None:
+    base = {"stateMachineArn": MACHINE}
+    output = json.dumps({"run": "first", "continued": {"ExecutionArn": CONTINUED}})
+    first = {**base, "executionArn": EXECUTION, "startDate": datetime(2027, 1, 1, tzinfo=UTC), "status": "SUCCEEDED"}
+    last = {**base, "executionArn": CONTINUED, "startDate": datetime(2027, 1, 9, tzinfo=UTC), "status": status}
+    stubber.add_response("describe_execution", {**first, "output": output}, {"executionArn": EXECUTION})
+    stubber.add_response("describe_execution", last, {"executionArn": CONTINUED})
+
+
+def test_a_run_that_goes_on_in_another_execution_runs(stubbed):
+    client, stubber = stubbed("stepfunctions")
+    goes_on_in_another(stubber, "RUNNING")
+    found = describe_execution(EXECUTION, states=client)
+    assert found.running and found.started_at.day == 1
+
+
+def test_stopping_a_run_stops_the_execution_in_which_it_goes_on(stubbed):
+    client, stubber = stubbed("stepfunctions")
+    ended = {"stopDate": datetime(2027, 1, 10, tzinfo=UTC)}
+    base = {"stateMachineArn": MACHINE, "startDate": datetime(2027, 1, 1, tzinfo=UTC)}
+    output = json.dumps({"continued": {"ExecutionArn": CONTINUED}})
+    told = {"error": "stopped", "cause": "enough"}
+    stubber.add_response("stop_execution", ended, {"executionArn": EXECUTION, **told})
+    first = {**base, "executionArn": EXECUTION, "status": "SUCCEEDED", "output": output}
+    stubber.add_response("describe_execution", first, {"executionArn": EXECUTION})
+    stubber.add_response("stop_execution", ended, {"executionArn": CONTINUED, **told})
+    last = {**base, "executionArn": CONTINUED, "status": "ABORTED"}
+    stubber.add_response("describe_execution", last, {"executionArn": CONTINUED})
+    stop_execution(EXECUTION, "enough", states=client)
+    stubber.assert_no_pending_responses()
 
 
 def test_stage_functions_are_those_with_a_stage_in_order(stubbed):
