@@ -17,6 +17,7 @@ from runtime.manifest import Manifest
 from runtime.outcome import read_outcome
 from runtime.records import Abort, Commit, EndReason, Failure
 from runtime.store_directory import DirectoryStore
+from runtime.store_faults import FaultSpec
 from runtime.store_wrappers import LinkSpec
 
 FIRST_BACK_OFF_S = 0.5
@@ -37,6 +38,7 @@ class LocalGang:
         root: folder of the stores and logs; several runs may share one.
         link: slows every worker's storage down to this link.
         threads: torch threads of each worker; by default the machine's cores are shared evenly.
+        faults: makes every worker's storage fail by these rules.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class LocalGang:
         root: Path,
         link: LinkSpec | None = None,
         threads: int | None = None,
+        faults: FaultSpec | None = None,
     ) -> None:
         paths = Paths(root.resolve())
         threads = threads or max(1, (os.cpu_count() or 1) // manifest.workers)
-        self._surroundings = Surroundings(manifest, source.resolve(), paths, link, threads)
+        self._surroundings = Surroundings(manifest, source.resolve(), paths, link, threads, faults)
         self._manifest, self._run = manifest, run
         self.artifacts = DirectoryStore(paths.artifacts)
         worker_context()  # its imports take seconds, in which the caller can stage the run

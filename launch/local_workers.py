@@ -20,6 +20,7 @@ from runtime.outcome import decide, read_outcome
 from runtime.records import Abort, Commit, Failure, FailureKind, WorkerEvent
 from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
+from runtime.store_faults import FaultSpec
 from runtime.store_wrappers import LinkSpec
 
 GRACE_S = 20.0
@@ -55,6 +56,7 @@ class Surroundings:
     paths: Paths
     link: LinkSpec | None
     threads: int
+    faults: FaultSpec | None = None
 
     def environment(self, stage: int) -> dict[str, str]:
         """As a stage's function would have it."""
@@ -68,6 +70,8 @@ class Surroundings:
         }
         if self.link is not None:
             variables["FUNCPIPE_LINK"] = self.link.model_dump_json()
+        if self.faults is not None:
+            variables["FUNCPIPE_FAULTS"] = self.faults.model_dump_json()
         return variables
 
 

@@ -17,6 +17,7 @@ from runtime.manifest import Manifest
 from runtime.records import Abort, Commit, Failure, TimelineEvent, WorkerSummary, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
+from runtime.store_faults import FaultSpec
 from runtime.store_wrappers import LinkSpec
 from tests.manifests import make_manifest
 
@@ -34,6 +35,7 @@ class FixtureRun:
         run: str = "run",
         link: LinkSpec | None = None,
         resume: OldRun | None = None,
+        faults: FaultSpec | None = None,
         data: str = "tiny:data",
         data_args: Mapping[str, Any] | None = None,
         **plan: Any,
@@ -48,7 +50,7 @@ class FixtureRun:
             data=data, data_args=data_args, source_hash=source_sha256(source), **facts, **plan
         )
         self.root, self.run = root, run
-        self.gang = LocalGang(self.manifest, source, run, root, link, threads=1)
+        self.gang = LocalGang(self.manifest, source, run, root, link, threads=1, faults=faults)
         stage_run(self.manifest, source, run, self.gang.artifacts, resume)
 
     def train(self) -> "FixtureRun":

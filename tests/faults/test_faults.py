@@ -1,0 +1,53 @@
+"""A handful of faults; ``python -m tests.faults`` does as many as there is time for."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.store_faults import FaultSpec
+from tests.faults.__main__ import table
+from tests.faults.faults import LAYERS, Fault, Kind, faults
+from tests.faults.trial import Trial, Weights, attempt, weights_without_fault
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    return weights_without_fault(tmp_path_factory.mktemp("none"))
+
+
+@pytest.mark.parametrize("kind", [Kind.KILL, Kind.EXCEPTION, Kind.CLOCK_AHEAD, Kind.UNANSWERED_PUT])
+def test_a_run_that_meets_a_fault_ends_with_the_same_weights(kind: Kind, tmp_path: Path, expected: Weights) -> None:
+    trial = attempt(Fault(kind, seed=1), tmp_path, expected)
+    assert trial.equal, trial
+    assert trial.aborted == (1 if kind in (Kind.KILL, Kind.EXCEPTION) else 0)
+    assert trial.resumed is (kind is Kind.EXCEPTION)
+
+
+def test_a_fault_follows_from_its_kind_and_seed() -> None:
+    for kind in Kind:
+        one, same, other = Fault(kind, 3), Fault(kind, 3), Fault(kind, 4)
+        assert (one.store, one.model_args("m")) == (same.store, same.model_args("m"))
+        if one.store.rules:
+            assert one.store != other.store and one.model_args("m") == {}
+        else:
+            assert one.store == FaultSpec(seed=3) and one.model_args("m")["how"] == kind
+    layers = {Fault(Kind.KILL, seed).model_args("m")["layer"] for seed in range(100)}
+    assert layers == set(range(LAYERS))
+
+
+def test_kinds_take_turns() -> None:
+    planned = faults((Kind.KILL, Kind.HANG), 5, seed=10)
+    assert [fault.kind for fault in planned] == [Kind.KILL, Kind.HANG, Kind.KILL, Kind.HANG, Kind.KILL]
+    assert [fault.seed for fault in planned] == [10, 11, 12, 13, 14]
+
+
+def test_the_table_counts_by_kind() -> None:
+    trials = [
+        Trial(Fault(Kind.KILL, 0), 3.0, aborted=1, resumed=False, equal=True, ended=""),
+        Trial(Fault(Kind.KILL, 1), 5.0, aborted=2, resumed=False, equal=False, ended="stalled"),
+        Trial(Fault(Kind.EXCEPTION, 2), 4.0, aborted=1, resumed=True, equal=True, ended=""),
+    ]
+    assert table(trials).splitlines()[2:] == [
+        "| kill | 2 | 1 | 2 | 0 | 4.0 |",
+        "| exception | 1 | 1 | 1 | 1 | 4.0 |",
+    ]
