@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from infra.access import SWEPT
 from runtime import keys
 from tests.infra.synthesis import Synthesised, listed, synthesise, text
 
