@@ -38,8 +38,8 @@ _STORE_RULES: dict[Kind, FaultRule] = {
     Kind.SLOW_STORAGE: FaultRule(kind=FaultKind.SLOW, share=0.2, delay_s=0.05),
 }
 LAYERS = 6
-CALLS = 12
-"""Forward passes of a worker in one attempt that are sure to happen, of those in which it may be struck."""
+CALLS = 8
+"""Forward passes of each worker in an attempt of ``trial.PLAN``: 4 iterations of at least 2 micro-batches."""
 
 
 @dataclass(frozen=True)

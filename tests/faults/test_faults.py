@@ -18,7 +18,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Weights:
 @pytest.mark.parametrize("kind", [Kind.KILL, Kind.EXCEPTION, Kind.CLOCK_AHEAD, Kind.UNANSWERED_PUT])
 def test_a_run_that_meets_a_fault_ends_with_the_same_weights(kind: Kind, tmp_path: Path, expected: Weights) -> None:
     trial = attempt(Fault(kind, seed=1), tmp_path, expected)
-    assert trial.equal, trial
+    assert trial.met and trial.equal, trial
     assert trial.aborted == (1 if kind in (Kind.KILL, Kind.EXCEPTION) else 0)
     assert trial.resumed is (kind is Kind.EXCEPTION)
 
@@ -43,9 +43,10 @@ def test_kinds_take_turns() -> None:
 
 def test_the_table_counts_by_kind() -> None:
     trials = [
-        Trial(Fault(Kind.KILL, 0), 3.0, aborted=1, resumed=False, equal=True, ended=""),
-        Trial(Fault(Kind.KILL, 1), 5.0, aborted=2, resumed=False, equal=False, ended="stalled"),
-        Trial(Fault(Kind.EXCEPTION, 2), 4.0, aborted=1, resumed=True, equal=True, ended=""),
+        Trial(Fault(Kind.KILL, 0), 3.0, aborted=1, resumed=False, met=True, equal=True, ended=""),
+        Trial(Fault(Kind.KILL, 1), 5.0, aborted=2, resumed=False, met=True, equal=False, ended="stalled"),
+        Trial(Fault(Kind.EXCEPTION, 2), 4.0, aborted=1, resumed=True, met=True, equal=True, ended=""),
+        Trial(Fault(Kind.HANG, 3), 4.0, aborted=0, resumed=False, met=False, equal=True, ended=""),
     ]
     assert table(trials).splitlines()[2:] == [
         "| kill | 2 | 1 | 2 | 0 | 4.0 |",

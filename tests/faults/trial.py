@@ -36,6 +36,8 @@ class Trial:
     aborted: int
     """Attempts."""
     resumed: bool
+    met: bool
+    """The fault happened, as far as can be told: of storage's, it is taken for granted."""
     equal: bool
     """Its weights are those of the run without a fault, bit for bit."""
     ended: str
@@ -60,7 +62,8 @@ def attempt(fault: Fault, root: Path, expected: Weights) -> Trial:
         aborted += _aborted(run)
     ended = run.gang.stop_reason or ""
     equal = not ended and _same(run.weights, expected)
-    return Trial(fault, time.monotonic() - began, aborted, resumed, equal, ended)
+    met = "marker" not in run.manifest.model.args or Path(run.manifest.model.args["marker"]).exists()
+    return Trial(fault, time.monotonic() - began, aborted, resumed, met, equal, ended)
 
 
 def _run(root: Path, fault: Fault | None, resume: OldRun | None = None) -> FixtureRun:
