@@ -148,7 +148,9 @@ def starter_statements(
         iam.PolicyStatement(
             actions=["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], resources=[stack_arn]
         ),
-        iam.PolicyStatement(actions=["lambda:GetFunctionConfiguration"], resources=list(function_arns)),
+        iam.PolicyStatement(
+            actions=["lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration"], resources=list(function_arns)
+        ),
         iam.PolicyStatement(actions=["logs:FilterLogEvents"], resources=list(log_group_arns)),
     ]
 

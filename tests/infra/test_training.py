@@ -206,6 +206,8 @@ def test_who_may_start_may_not_do_more(with_everything: Synthesised) -> None:
         assert allowed("s3:ListBucket", f"arn({bucket})") == (bucket == artifacts)
     for function in workers(with_everything):
         assert allowed("lambda:GetFunctionConfiguration", f"arn({function})")
+        assert allowed("lambda:GetFunctionConcurrency", f"arn({function})"), "start asks whether it was closed"
+        assert not allowed("lambda:PutFunctionConcurrency", f"arn({function})")
         assert not allowed("lambda:InvokeFunction", f"arn({function})")
     for statement in with_everything.statements(starter):
         assert not [action for action in listed(statement["Action"]) if "*" in action]
