@@ -24,10 +24,10 @@ def put_manifest(store: Store, manifest: Manifest) -> None:
     store.put(keys.manifest(RUN), manifest.to_json().encode())
 
 
-def put_commit(store: Store, manifest: Manifest, number: int) -> None:
+def put_commit(store: Store, manifest: Manifest, number: int, reason: EndReason = EndReason.TIME) -> None:
     """The commit after ``number`` segments of the predicted length."""
     done = min(number * manifest.segment.iterations, manifest.iterations)
-    ended = EndReason.FINISHED if done == manifest.iterations else EndReason.TIME
+    ended = EndReason.FINISHED if done == manifest.iterations else reason
     commit = Commit(
         number=number,
         base=None if number == 0 else f"{number - 2}-0" if number > 1 else keys.INITIAL,

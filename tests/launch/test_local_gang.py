@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from launch.staging import stage_run
+from launch.stopping import save_and_stop
 from runtime import keys
 from runtime.errors import UserInputError
 from runtime.records import Abort, Claim, EndReason, FailureKind
@@ -67,6 +68,22 @@ def test_a_run_can_be_stopped(tmp_path):
     run.gang.wait()
     assert run.gang.failure is None
     assert run.gang.stop_reason == "stopped by its owner"
+
+
+def test_a_run_that_is_asked_to_stop_saves_what_it_has_done(tmp_path):
+    run = FixtureRun(tmp_path, micro_batch_size=4, epochs=10_000, **TINY)
+    run.gang.start()
+    progress = keys.GangKeys("run", 0, 0).progress(0, 0)
+    while progress not in run.gang.artifacts.list(progress):
+        assert run.gang.poll(), run.gang.stop_reason
+    save_and_stop(run.gang.artifacts, "run")
+    run.gang.wait()
+    initial, last = run.commits
+    assert (last.reason, last.base) == (EndReason.STOPPED, initial.name)
+    assert 0 < last.iteration < run.manifest.iterations
+    assert run.gang.stop_reason == "stopped by its owner, after a checkpoint"
+    assert {summary.end_iteration for summary in run.summaries} == {last.iteration}
+    assert run.inbox_objects == []
 
 
 def test_transfers_run_beside_compute_when_the_link_is_slow(tmp_path):

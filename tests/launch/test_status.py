@@ -9,6 +9,7 @@ from planner.pricing import LAMBDA_USD_PER_GB_S
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import GangKeys
 from runtime.manifest import Architecture
+from runtime.records import EndReason
 from runtime.store import Data, Store
 from runtime.store_directory import DirectoryStore
 from tests.launch.hand_written import (
@@ -208,6 +209,17 @@ def test_a_death_told_by_the_workflow_says_where_the_worker_was(store, manifest)
     assert (failure.kind, failure.iteration, failure.at) == ("died", 7, 1005)
     assert failure.error.startswith("Runtime.ExitError: Error: signal: killed\n")
     assert "2048 MB" in failure.error and found.message == failure.error
+
+
+def test_a_run_whose_budget_is_used_up_is_stopped_with_what_it_has_saved(tmp_path):
+    manifest = make_manifest(replicas=[1, 2], iterations=10, segment_iterations=4, budget_usd=0.0015)
+    store = DirectoryStore(tmp_path)
+    put_manifest(store, manifest)
+    put_commit(store, manifest, 0)
+    put_commit(store, manifest, 1, reason=EndReason.BUDGET)
+    found = status(store)
+    assert (found.state, found.committed_iteration, found.segment, found.attempt) == (RunState.STOPPED, 4, 0, 0)
+    assert "0.001 of 0.0015 USD are spent" in found.message
 
 
 def test_a_stopped_run_is_stopped(store):

@@ -12,10 +12,12 @@ from planner.job import load_job
 from planner.kept_tensors import KeptTensors
 from planner.plan import make_plan
 from planner.platforms import PLATFORMS
+from planner.pricing import LAMBDA_USD_PER_GB_S
 from planner.profile import profile_job
 from planner.profile_format import Profile, load_profile, parse_profile
 from runtime.errors import UserInputError
 from runtime.manifest import parse_manifest
+from runtime.spending import gang_usd_per_s, predicted_requests_usd_per_s
 
 MODEL = """
 from torch import nn
@@ -170,6 +172,22 @@ def test_an_iteration_longer_than_a_function_lives_is_refused(project, profile):
     slow = [layer.model_copy(update={"forward_s": [400.0] * len(profile.threads)}) for layer in profile.layers]
     with pytest.raises(UserInputError, match="does not fit into a function's life"):
         plan(project, profile.model_copy(update={"layers": slow}))
+
+
+def test_the_manifest_has_the_prices_and_the_rules_of_its_runs(project, profile):
+    path = project / "run.toml"
+    path.write_text(JOB + "[run]\nbudget_usd = 0.5\nmax_attempts = 5\ncheckpoints_kept = 3\n")
+    manifest = make_plan(load_job(path), path, profile, PLATFORMS["aws-lambda"], project / "m.json")
+    assert (manifest.segment.max_iterations, manifest.segment.attempts, manifest.checkpoints_kept) == (4, 5, 3)
+    spending, predicted = manifest.spending, manifest.predicted
+    assert (spending.budget_usd, spending.prices.usd_per_gb_s) == (0.5, LAMBDA_USD_PER_GB_S[manifest.architecture])
+    hung = gang_usd_per_s(manifest) * manifest.segment.timeout_s
+    requests = predicted_requests_usd_per_s(manifest) * manifest.segment.timeout_s
+    worst = hung + 2 * requests + spending.prices.usd_per_attempt
+    assert spending.segment_at_most_usd == pytest.approx(worst, rel=0.01)
+    # The same prices give the predicted bill: a run counts its spending as the plan does.
+    per_iteration = (gang_usd_per_s(manifest) + predicted_requests_usd_per_s(manifest)) * predicted.iteration_s
+    assert per_iteration == pytest.approx(predicted.usd_per_iteration)
 
 
 def test_explanation_adds_up(project, profile):
