@@ -41,6 +41,8 @@ _SHARE_OF_TIME = 0.8
 """Of the limit, for partial plans; the rest is left to MILPs."""
 _DEEPENING = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 """Between a lower bound of the objective and the best plan met, where to look for plans first."""
+FEW = 500
+"""So many candidates are searched at once."""
 
 
 @dataclass(frozen=True)
@@ -303,10 +305,10 @@ def _among_partial_plans(search: _Search, rivals: int, most: int) -> Pruned:
     """
     problem, met = search.problem, search.limit * (1 + TOLERANCE)
     about_s = search.best.iteration_s if search.best and search.best.iteration_s else 1.0
-    lowest = least_objective(problem, met, about_s)
-    search.lowest = lowest
+    lowest = search.lowest = least_objective(problem, met, about_s) if most else 0.0
     deadline = monotonic() + _SHARE_OF_TIME * (search.deadline - monotonic())
-    for share in _DEEPENING if most and met < float("inf") else (1.0,):
+    many = len(problem.candidates) > FEW and most and met < float("inf")
+    for share in _DEEPENING if many else (1.0,):
         limit = lowest + share * (met - lowest) if share < 1.0 else met
         left = prune(problem, at_most(problem, limit), about_s=about_s, rivals=rivals, most=most, deadline=deadline)
         for plan in left.plans:

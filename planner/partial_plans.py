@@ -31,8 +31,8 @@ from planner.problem import Problem
 
 MOST = 1_000_000
 """Partial plans looked at; with more, nothing is dropped and the MILPs decide among all candidates."""
-RANGES = 48
-"""Of queues, each as many times its least as the others."""
+RANGES, CANDIDATES_PER_RANGE = 48, 100
+"""Ranges of queues, each as many times its least as the others; fewer where there are few candidates."""
 STEPS = 128
 """Of a staircase, on the way; partial plans are held against a quarter of them."""
 _BLOCK = 1 << 20
@@ -96,7 +96,8 @@ class _Search:
         """By boundary, rows of (USD per second, P with the first stage's closing, least of Q + q)."""
         queues = sorted(c.forward_queue_s + c.backward_queue_s for c in self.problem.candidates) or [0.0]
         low = max(queues[0], 1e-3 * queues[-1])
-        levels = numpy.geomspace(low, queues[-1], RANGES) if low > 0 else numpy.zeros(1)
+        ranges = min(RANGES, 2 + len(queues) // CANDIDATES_PER_RANGE)
+        levels = numpy.geomspace(low, queues[-1], ranges) if low > 0 else numpy.zeros(1)
         rate = self._least(self._rate, backward=True)
         path = self._least(lambda c: c.forward.path_s + c.backward.path_s, backward=True)
         openings: dict[int, list[numpy.ndarray]] = {}

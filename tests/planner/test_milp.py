@@ -86,11 +86,14 @@ def test_equals_brute_force_bit_for_bit_up_to_seven_layers(block):
         generator = random.Random(1000 + seed)
         profile = random_profile(generator, layers=generator.choice([5, 6, 7]))
         model = cost_model(profile, platform=generator.choice(list(PLATFORMS)))
-        sizes, most = generator.choice([(2, 1), (1, 2), (3, 1), (1, 3)])
+        sizes, most, recompute = generator.choice(
+            [(2, 1, False), (1, 2, False), (3, 1, False), (1, 3, False), (1, 1, "auto")]
+        )
         limits = Limits(
             memory_mb=sorted(generator.sample([3538, 5120, 7076, 10240], sizes)),
             max_replicas=most,
             max_stages=generator.choice([3, 7]),
+            recompute=recompute,
             synchronisation=[generator.choice(list(Algorithm))],
         )
         problem = build_problem(model, random_objective(generator), limits)
