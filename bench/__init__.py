@@ -1,1 +1,1 @@
-"""Measurements of the runtime, one command per figure; see README.md. Imports ``runtime`` and ``launch`` only."""
+"""Measurements of the runtime, one command per figure; see README.md. ``localaws`` is a place for objects here."""

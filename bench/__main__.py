@@ -5,6 +5,7 @@ The exit status says only whether it ran: 0; 1 when it failed; 2 when the argume
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -42,4 +43,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, too, a bench leaves nothing running
     sys.exit(main())

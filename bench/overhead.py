@@ -1,9 +1,9 @@
 """What the runtime costs beside torch alone: one stage against a plain loop, stages against torch's own pipeline.
 
-Both sides train ``examples/chargpt`` on the same cuts, batches and threads, without a throttle: ours through a
-directory (in memory where the system has such a place), the plain loop in this process, torch.distributed.pipelining
-over gloo between processes. Sides take turns, so that a disturbance of the machine meets both; each pair gives one
-ratio, from the end of its warm-up to the end of its last iteration, and medians are reported.
+Both sides train ``examples/chargpt`` on the same cuts, batches and threads, without a throttle: ours through a store
+(a directory in memory where the system has such a place), the plain loop in this process,
+torch.distributed.pipelining over gloo between processes. Sides take turns, so that a disturbance of the machine meets
+both; each pair gives one ratio, from the end of its warm-up to the end of its last iteration, and medians are reported.
 """
 
 import argparse
@@ -12,26 +12,28 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
+from bench.ceiling import Ceiling, change, measure_ceiling, total
+from bench.gather import gather
 from bench.manifests import CHARGPT, chargpt_data, chargpt_manifest
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
-from launch.local_gang import LocalGang
+from bench.storage import Space, Storage, StoreKind, add_store_option, open_storage
 from launch.staging import stage_run
-from launch.worker_context import worker_context
 from runtime.batches import micro_batches
-from runtime.errors import FuncpipeError
 from runtime.factories import build_layers, build_loss, build_model, build_optimizer
 from runtime.manifest import Manifest
-from runtime.records import WorkerEvent, WorkerSummary
+from runtime.metrics import IterationDone
+from runtime.records import Traffic, WorkerEvent
 from runtime.shards import epoch_order
-from runtime.store_directory import DirectoryStore
-from runtime.store_wrappers import TrafficCounter
+from runtime.store import Store
+from runtime.store_retries import RetryingStore
+from runtime.store_wrappers import CountingStore, TrafficCounter
 from runtime.worker import Invocation, Worker
 
 LAYERS = 8
@@ -53,10 +55,9 @@ class Setting:
     warm_up: int = 8
     """Iterations of each side, and how many of them are not measured."""
     repeats: int = 5
-
-
-def _folder() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="funcpipe-bench-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+    store: StoreKind = StoreKind.DIRECTORY
+    ceiling_s: float = 2.0
+    """Of each measurement of the emulator alone."""
 
 
 def _paced(ends: Sequence[float], warm_up: int) -> float:
@@ -64,32 +65,79 @@ def _paced(ends: Sequence[float], warm_up: int) -> float:
     return (ends[-1] - ends[warm_up - 1]) / (len(ends) - warm_up)
 
 
+# -- ours -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Spaces:
+    """The stores of one run."""
+
+    artifacts: Space
+    inboxes: tuple[Space, ...]
+    """By stage."""
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How one worker fared."""
+
+    ends: list[float]
+    """Of its iterations."""
+    after: list[Traffic]
+    """What had passed by each of them."""
+    traffic: Traffic
+
+
+def _worker(manifest: Manifest, spaces: _Spaces, stage: int) -> _Training:
+    """The only replica of a stage, in this process."""
+    counter = TrafficCounter()
+    after: list[Traffic] = []
+
+    def observe(done: IterationDone) -> None:
+        after.append(counter.traffic)
+
+    def opened(space: Space) -> Store:
+        return RetryingStore(CountingStore(space.open(), counter))
+
+    deadline = time.monotonic() + LIFE_S
+    worker = Worker(
+        Invocation(
+            event=WorkerEvent(
+                run=RUN, segment=0, attempt=0, stage=stage, replica=0, manifest_sha256=manifest.sha256, commit="initial"
+            ),
+            manifest=manifest,
+            inboxes={number: opened(space) for number, space in enumerate(spaces.inboxes)},
+            artifacts=opened(spaces.artifacts),
+            source=CHARGPT,
+            counter=counter,
+            request_id=RUN,
+            started_at=time.time(),
+            remaining_s=lambda: deadline - time.monotonic(),
+            observe=observe,
+        )
+    )
+    summary = worker.run()
+    return _Training(summary.iteration_ends, after, summary.traffic)
+
+
+def _stage_process(manifest: Manifest, spaces: _Spaces, stage: int) -> _Training:
+    """Body of a stage's process."""
+    torch.set_num_threads(1)
+    return _worker(manifest, spaces, stage)
+
+
+def _trained(storage: Storage, manifest: Manifest) -> list[_Training]:
+    """A run from its initial layers to its last commit: by stage. A lone stage runs in this process."""
+    with ExitStack() as stack:
+        artifacts, *inboxes = (stack.enter_context(storage.space()) for _ in range(1 + len(manifest.stages)))
+        stage_run(manifest, CHARGPT, RUN, artifacts.open())
+        spaces = _Spaces(artifacts, tuple(inboxes))
+        if len(inboxes) == 1:
+            return [_worker(manifest, spaces, 0)]
+        return gather(_stage_process, [(manifest, spaces, stage) for stage in range(len(inboxes))])
+
+
 # -- one stage ------------------------------------------------------------------------------------------------------
-
-
-def _one_stage(manifest: Manifest) -> list[float]:
-    """Ends of a lone worker's iterations, in this process."""
-    with _folder() as root:
-        artifacts, inbox = DirectoryStore(Path(root) / "artifacts"), DirectoryStore(Path(root) / "inbox")
-        stage_run(manifest, CHARGPT, RUN, artifacts)
-        event = WorkerEvent(
-            run=RUN, segment=0, attempt=0, stage=0, replica=0, manifest_sha256=manifest.sha256, commit="initial"
-        )
-        deadline = time.monotonic() + LIFE_S
-        worker = Worker(
-            Invocation(
-                event=event,
-                manifest=manifest,
-                inboxes={0: inbox},
-                artifacts=artifacts,
-                source=CHARGPT,
-                counter=TrafficCounter(),
-                request_id=RUN,
-                started_at=time.time(),
-                remaining_s=lambda: deadline - time.monotonic(),
-            )
-        )
-        return worker.run().iteration_ends
 
 
 def _plain_loop(manifest: Manifest) -> list[float]:
@@ -115,7 +163,7 @@ def _plain_loop(manifest: Manifest) -> list[float]:
     return ends
 
 
-def _over_plain_torch(setting: Setting, micro_batch: int) -> float:
+def _over_plain_torch(storage: Storage, setting: Setting, micro_batch: int) -> float:
     manifest = chargpt_manifest(
         layers=[LAYERS],
         iterations=setting.iterations,
@@ -125,7 +173,7 @@ def _over_plain_torch(setting: Setting, micro_batch: int) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pairs = [(_one_stage(manifest), _plain_loop(manifest)) for _ in range(setting.repeats)]
+        pairs = [(_trained(storage, manifest)[0].ends, _plain_loop(manifest)) for _ in range(setting.repeats)]
     finally:
         torch.set_num_threads(threads)
     return statistics.median(_paced(ours, setting.warm_up) / _paced(plain, setting.warm_up) for ours, plain in pairs)
@@ -140,33 +188,25 @@ class _Gang:
 
     iteration_s: float
     gets_per_object: float
+    traffic: Traffic
+    """Of the iterations that are measured, as ``seconds``."""
+    seconds: float
 
 
-def _pipeline(manifest: Manifest, warm_up: int) -> _Gang:
-    with _folder() as root:
-        gang = LocalGang(manifest, CHARGPT, RUN, Path(root), threads=1)
-        stage_run(manifest, CHARGPT, RUN, gang.artifacts)
-        gang.start()
-        gang.wait()
-        if gang.stop_reason is not None:
-            raise FuncpipeError(gang.stop_reason)
-        keys = [key for key in gang.artifacts.list(f"runs/{RUN}/segments/") if "/summary/" in key]
-        summaries = [WorkerSummary.model_validate_json(gang.artifacts.get(key)) for key in keys]
-    ends = [max(at) for at in zip(*(summary.iteration_ends for summary in summaries), strict=True)]
-    gets = sum(summary.traffic.gets for summary in summaries)
-    found = gets - sum(summary.traffic.empty_gets for summary in summaries)
-    return _Gang(_paced(ends, warm_up), gets / found)
-
-
-def _gloo_stage(manifest: Manifest, rank: int, meeting: str, connection: Connection) -> None:
-    """Body of one process of torch's own pipeline; sends the ends of its iterations, or what went wrong."""
-    try:
-        connection.send(_gloo_ends(manifest, rank, meeting))
-    except BaseException as error:
-        connection.send(FuncpipeError(f"torch.distributed.pipelining, stage {rank}: {error}"))
+def _pipeline(storage: Storage, manifest: Manifest, warm_up: int) -> _Gang:
+    workers = _trained(storage, manifest)
+    ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
+    whole = total(worker.traffic for worker in workers)
+    return _Gang(
+        _paced(ends, warm_up),
+        whole.gets / (whole.gets - whole.empty_gets),
+        total(change(worker.after[warm_up - 1], worker.after[-1]) for worker in workers),
+        ends[-1] - ends[warm_up - 1],
+    )
 
 
 def _gloo_ends(manifest: Manifest, rank: int, meeting: str) -> list[float]:
+    """Body of one process of torch's own pipeline: the ends of its iterations."""
     from torch import distributed
     from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 
@@ -205,22 +245,9 @@ def _gloo_ends(manifest: Manifest, rank: int, meeting: str) -> list[float]:
 
 def _gloo(manifest: Manifest, warm_up: int) -> float:
     """Seconds per iteration of torch's own pipeline."""
-    context, stages = worker_context(), len(manifest.stages)
-    processes, connections = [], []
-    with _folder() as root:
-        for rank in range(stages):
-            receiving, sending = context.Pipe(duplex=False)
-            arguments = (manifest, rank, (Path(root) / "meeting").as_uri(), sending)
-            process = context.Process(target=_gloo_stage, args=arguments, daemon=True)
-            process.start()
-            sending.close()
-            processes.append(process)
-            connections.append(receiving)
-        answers = [connection.recv() for connection in connections]
-        for process in processes:
-            process.join()
-    if errors := [answer for answer in answers if isinstance(answer, FuncpipeError)]:
-        raise FuncpipeError("; ".join(map(str, errors)))  # all of them: one stage's end breaks the others' connections
+    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as root:
+        meeting = (Path(root) / "meeting").as_uri()
+        answers = gather(_gloo_ends, [(manifest, rank, meeting) for rank in range(len(manifest.stages))])
     return _paced([max(at) for at in zip(*answers, strict=True)], warm_up)
 
 
@@ -232,13 +259,21 @@ def run(setting: Setting, progress: Progress) -> Report:
     """Measures; takes about 5 minutes with the defaults.
 
     Raises:
-        FuncpipeError: a pipeline did not end well.
+        FuncpipeError: a pipeline did not end well; the emulator did not start.
     """
-    figures: dict[str, float] = {}
+    with open_storage(setting.store, IN_MEMORY if IN_MEMORY.is_dir() else None) as storage:
+        ceiling = measure_ceiling(setting.store, storage, max(setting.stages), setting.ceiling_s, progress)
+        figures = _figures(setting, storage, ceiling, progress)
+    goals = {"one_stage_over_plain_torch": Goal(most=1.03), "throughput_over_gloo": Goal(least=0.8)}
+    return Report("overhead", figures, {} if ceiling else goals, {**asdict(setting), "cores": os.cpu_count() or 1})
+
+
+def _figures(setting: Setting, storage: Storage, ceiling: Ceiling | None, progress: Progress) -> dict[str, float]:
+    figures = ceiling.figures if ceiling else {}
     progress("one stage beside a plain loop ...")
-    figures["one_stage_over_plain_torch"] = _over_plain_torch(setting, setting.batch)
+    figures["one_stage_over_plain_torch"] = _over_plain_torch(storage, setting, setting.batch)
     progress(f"the same with micro-batches of {setting.micro_batch} ...")
-    figures["one_stage_micro_batches_over_plain_torch"] = _over_plain_torch(setting, setting.micro_batch)
+    figures["one_stage_micro_batches_over_plain_torch"] = _over_plain_torch(storage, setting, setting.micro_batch)
     for stages in setting.stages:
         progress(f"{stages} stages beside torch.distributed.pipelining over gloo ...")
         manifest = chargpt_manifest(
@@ -248,25 +283,29 @@ def run(setting: Setting, progress: Progress) -> Report:
             micro_batch_size=setting.micro_batch,
         )
         pairs = [
-            (_pipeline(manifest, setting.warm_up), _gloo(manifest, setting.warm_up)) for _ in range(setting.repeats)
+            (_pipeline(storage, manifest, setting.warm_up), _gloo(manifest, setting.warm_up))
+            for _ in range(setting.repeats)
         ]
+        ours = [gang for gang, _ in pairs]
         figures[f"s{stages}_throughput_over_gloo"] = statistics.median(
-            gloo_s / ours.iteration_s for ours, gloo_s in pairs
+            gloo_s / gang.iteration_s for gang, gloo_s in pairs
         )
-        figures[f"s{stages}_iteration_s"] = statistics.median(ours.iteration_s for ours, _ in pairs)
+        figures[f"s{stages}_iteration_s"] = statistics.median(gang.iteration_s for gang in ours)
         figures[f"s{stages}_gloo_iteration_s"] = statistics.median(gloo_s for _, gloo_s in pairs)
-        figures[f"s{stages}_gets_per_object"] = statistics.median(ours.gets_per_object for ours, _ in pairs)
+        figures[f"s{stages}_gets_per_object"] = statistics.median(gang.gets_per_object for gang in ours)
+        if ceiling:
+            uses = [ceiling.use(gang.traffic, gang.seconds) for gang in ours]
+            figures[f"s{stages}_emulator_use"] = statistics.median(uses)
     figures["throughput_over_gloo"] = min(figures[f"s{stages}_throughput_over_gloo"] for stages in setting.stages)
-    goals = {
-        "one_stage_over_plain_torch": Goal(most=1.03),
-        "throughput_over_gloo": Goal(least=0.8),
-    }
-    return Report("overhead", figures, goals, {**asdict(setting), "cores": os.cpu_count() or 1})
+    return figures
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:
     setting = Setting(
-        stages=tuple(options.stages), iterations=Setting.warm_up + options.iterations, repeats=options.repeats
+        stages=tuple(options.stages),
+        iterations=Setting.warm_up + options.iterations,
+        repeats=options.repeats,
+        store=options.store,
     )
     return run(setting, progress)
 
@@ -283,3 +322,4 @@ def add_command(commands: Commands) -> None:
         default=default.iterations - default.warm_up,
         help="measured ones of a run, after the warm-up",
     )
+    add_store_option(command)

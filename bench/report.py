@@ -43,7 +43,8 @@ class Report:
 
     @property
     def met(self) -> bool:
-        return all(goal.met_by(self.figures[name]) for name, goal in self.goals.items())
+        """Whether there are goals and all are met."""
+        return bool(self.goals) and all(goal.met_by(self.figures[name]) for name, goal in self.goals.items())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``goals`` holds the upper limit of a figure, or the lower one of a figure that has no other, and
@@ -67,6 +68,8 @@ class Report:
             if (goal := self.goals.get(name)) is not None:
                 text += f"   goal: {goal}{'' if goal.met_by(figure) else '   NOT MET'}"
             lines.append(text)
+        if not self.goals:
+            return [*lines, "no goals hold for these settings"]
         return [*lines, "all goals met" if self.met else "goals not met"]
 
 

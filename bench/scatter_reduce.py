@@ -1,6 +1,6 @@
 """Seconds that replicas take to sum their gradients through a throttled store, beside the formulae and the bound.
 
-Every replica is a process with a link of its own around one directory: what runs is ``runtime``'s own, from the flat
+Every replica is a process with a link of its own around one store: what runs is ``runtime``'s own, from the flat
 gradient to the last byte. For each number of replicas the algorithms take turns, so that a disturbance of the machine
 meets all of them; a repetition lasts from the common start to the end of the last replica, and medians are compared.
 """
@@ -9,27 +9,28 @@ import argparse
 import itertools
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from operator import attrgetter
-from threading import BrokenBarrierError
 
 import torch
 from torch import nn
 
+from bench.ceiling import Ceiling, change, measure_ceiling, total
+from bench.gather import gather
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
+from bench.storage import Space, Storage, StoreKind, add_store_option, open_storage
 from launch.worker_context import worker_context
 from runtime.keys import GangKeys
 from runtime.lanes import Lanes
 from runtime.mailbox import Mailbox
 from runtime.manifest import StageSynchronisation
+from runtime.records import Traffic
 from runtime.scatter_reduce.gradient_sum import GradientSum
-from runtime.store_directory import DirectoryStore
+from runtime.store_retries import RetryingStore
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
 from runtime.timeline import Recorder
@@ -49,6 +50,9 @@ class Setting:
     mib_s: float = 20.0
     latency_s: float = 0.020
     repeats: int = 5
+    store: StoreKind = StoreKind.DIRECTORY
+    ceiling_s: float = 2.0
+    """Of each measurement of the emulator alone."""
 
     def exchange(self, replicas: int) -> Exchange:
         bandwidth = self.mib_s * MIB
@@ -74,8 +78,7 @@ class Turn:
     begin_s: float
     end_s: float
     cpu_s: float
-    gets: int
-    empty_gets: int
+    traffic: Traffic
 
 
 def _gradient(elements: int, factor: int) -> torch.Tensor:
@@ -83,27 +86,21 @@ def _gradient(elements: int, factor: int) -> torch.Tensor:
     return (torch.arange(elements, dtype=torch.int32) % 97 - 48).float().mul_(factor)
 
 
-def _replica(
-    root: str, setting: Setting, replica: int, replicas: int, barrier: Barrier, connection: Connection
-) -> None:
-    """Body of a replica's process: all repetitions of all algorithms; sends its turns, or what went wrong."""
+def _replica(space: Space, setting: Setting, replica: int, replicas: int, barrier: Barrier) -> list[Turn]:
+    """Body of a replica's process: all repetitions of all algorithms."""
     torch.set_num_threads(1)
-    try:
-        connection.send(list(_turns(root, setting, replica, replicas, barrier)))
-    except BaseException as error:
-        barrier.abort()
-        connection.send(error)
+    return list(_turns(space, setting, replica, replicas, barrier))
 
 
-def _turns(root: str, setting: Setting, replica: int, replicas: int, barrier: Barrier) -> Iterator[Turn]:
+def _turns(space: Space, setting: Setting, replica: int, replicas: int, barrier: Barrier) -> Iterator[Turn]:
     rate = setting.mib_s * MIB
     counter = TrafficCounter()
     link = Link(LinkSpec(upload_bytes_s=rate, download_bytes_s=rate, latency_s=setting.latency_s))
-    store = CountingStore(ThrottledStore(DirectoryStore(root), link), counter)
+    store = RetryingStore(CountingStore(ThrottledStore(space.open(), link), counter))
     mailbox = Mailbox(
         stage=0,
         inboxes={0: store},
-        artifacts=DirectoryStore(root),
+        artifacts=RetryingStore(space.open()),
         gang=GangKeys("bench", 0, 0),
         stall_timeout_s=PATIENCE_S,
         deadline=time.monotonic() + 24 * 3600,
@@ -132,36 +129,19 @@ def _turns(root: str, setting: Setting, replica: int, replicas: int, barrier: Ba
             add(repeat)
             end_s, cpu_s = time.monotonic(), time.process_time() - cpu_s
             lanes.drain()
-            after = counter.traffic
+            traffic = change(before, counter.traffic)
             if parameter.grad is None or not torch.equal(parameter.grad, expected):
                 raise AssertionError(f"{algorithm.value}, repetition {repeat}: replica {replica} has a wrong sum")
-            yield Turn(
-                algorithm, repeat, begin_s, end_s, cpu_s, after.gets - before.gets, after.empty_gets - before.empty_gets
-            )
+            yield Turn(algorithm, repeat, begin_s, end_s, cpu_s, traffic)
     finally:
         lanes.close()
 
 
-def _measure(setting: Setting, replicas: int) -> list[Turn]:
+def _measure(storage: Storage, setting: Setting, replicas: int) -> list[Turn]:
     """All turns of a group of replicas."""
-    context = worker_context()
-    barrier = context.Barrier(replicas)
-    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as root:
-        processes, connections = [], []
-        for replica in range(replicas):
-            receiving, sending = context.Pipe(duplex=False)
-            arguments = (root, setting, replica, replicas, barrier, sending)
-            process = context.Process(target=_replica, args=arguments, daemon=True)
-            process.start()
-            sending.close()
-            processes.append(process)
-            connections.append(receiving)
-        answers = [connection.recv() for connection in connections]
-        for process in processes:
-            process.join()
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, BrokenBarrierError):
-            raise answer
+    barrier = worker_context().Barrier(replicas)
+    with storage.space() as space:
+        answers = gather(_replica, [(space, setting, replica, replicas, barrier) for replica in range(replicas)])
     return [turn for answer in answers for turn in answer]
 
 
@@ -176,7 +156,7 @@ def _medians(turns: list[Turn]) -> dict[Algorithm, float]:
     return {algorithm: statistics.median(each) for algorithm, each in seconds.items()}
 
 
-def _figures(setting: Setting, replicas: int, turns: list[Turn]) -> dict[str, float]:
+def _figures(setting: Setting, replicas: int, turns: list[Turn], ceiling: Ceiling | None) -> dict[str, float]:
     exchange, medians, prefix = setting.exchange(replicas), _medians(turns), f"n{replicas}"
     figures = {f"{prefix}_piece_over_bound": medians[Algorithm.PIECE_PIPELINED] / exchange.bound_s}
     for algorithm in (Algorithm.PIPELINED, Algorithm.PLAIN, Algorithm.PIECE_PIPELINED):
@@ -187,8 +167,10 @@ def _figures(setting: Setting, replicas: int, turns: list[Turn]) -> dict[str, fl
         # 1 is both cores busy all the time: then the machine is measured, not the links.
         busy = statistics.mean(turn.cpu_s for turn in mine) * replicas
         figures[f"{name}_machine_use"] = busy / medians[algorithm] / (os.cpu_count() or 1)
-        found = sum(turn.gets - turn.empty_gets for turn in mine)
-        figures[f"{name}_gets_per_object"] = sum(turn.gets for turn in mine) / found
+        traffic = total(turn.traffic for turn in mine)
+        figures[f"{name}_gets_per_object"] = traffic.gets / (traffic.gets - traffic.empty_gets)
+        if ceiling is not None:
+            figures[f"{name}_emulator_use"] = ceiling.use(traffic, setting.repeats * medians[algorithm])
     return figures
 
 
@@ -206,17 +188,20 @@ def run(setting: Setting, progress: Progress) -> Report:
     """Measures; takes about 5 minutes with the defaults.
 
     Raises:
-        AssertionError: a replica's sum was wrong.
-        FuncpipeError: an object did not arrive.
+        FuncpipeError: a replica's sum was wrong, or an object did not arrive; the emulator did not start.
     """
     figures: dict[str, float] = {}
     goals: dict[str, Goal] = {}
-    for replicas in setting.replicas:
-        exchange = setting.exchange(replicas)
-        least = setting.repeats * sum(exchange.seconds(algorithm) for algorithm in NAMES)
-        progress(f"{replicas} replicas: about {least:.0f} s ...")
-        figures |= _figures(setting, replicas, _measure(setting, replicas))
-        goals |= _goals(replicas)
+    with open_storage(setting.store) as storage:
+        ceiling = measure_ceiling(setting.store, storage, max(setting.replicas), setting.ceiling_s, progress)
+        if ceiling is not None:
+            figures |= ceiling.figures
+        for replicas in setting.replicas:
+            exchange = setting.exchange(replicas)
+            least = setting.repeats * sum(exchange.seconds(algorithm) for algorithm in NAMES)
+            progress(f"{replicas} replicas: about {least:.0f} s ...")
+            figures |= _figures(setting, replicas, _measure(storage, setting, replicas), ceiling)
+            goals |= _goals(replicas) if ceiling is None else {}
     piece_bytes = setting.exchange(2).piece_bytes
     return Report("scatter-reduce", figures, goals, {**asdict(setting), "piece_bytes": piece_bytes})
 
@@ -228,6 +213,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> Report:
         mib_s=options.mib_s,
         latency_s=options.latency_ms / 1000,
         repeats=options.repeats,
+        store=options.store,
     )
     return run(setting, progress)
 
@@ -247,3 +233,4 @@ def add_command(commands: Commands) -> None:
     command.add_argument(
         "--latency-ms", type=at_least(0, float), default=default.latency_s * 1000, help="of a request, ms"
     )
+    add_store_option(command)

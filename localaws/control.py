@@ -54,8 +54,11 @@ def status(project: Path) -> Emulator | None:
     return emulator
 
 
-def up(project: Path) -> tuple[Emulator, bool]:
+def up(project: Path, *, bootstrap: bool = True) -> tuple[Emulator, bool]:
     """Starts the project's emulator and prepares it for ``cdk deploy``.
+
+    Args:
+        bootstrap: False leaves that preparation out, for projects in which nothing will be deployed.
 
     Returns:
         The emulator, and whether this call started it (False: it was running).
@@ -72,7 +75,8 @@ def up(project: Path) -> tuple[Emulator, bool]:
         _clear(folder)
         emulator = _start(folder)
         try:
-            _bootstrap(emulator)
+            if bootstrap:
+                _bootstrap(emulator)
         except BaseException:
             _end(folder, emulator)
             raise

@@ -21,25 +21,25 @@ _TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "ThrottlingException", "TooMan
 (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, read 2026-11-24)."""
 
 
+CLIENT_CONFIG = Config(
+    max_pool_connections=32,
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+    # S3 verifies the transfer anyway (TLS); a second checksum of every activation costs CPU time.
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+"""Of an S3Store's client. Its pool holds a connection for each request that the lanes may have under way. It tries each
+request once, as ``runtime.store`` says. The AWS common runtime (awscrt) is not used: boto3 gives it whole files only,
+not GETs and PUTs of memory."""
+
+
 @cache
 def shared_client() -> Any:
-    """The process's one S3 client, made when first needed; boto3 clients may be used by several threads.
-
-    Its pool holds a connection for each request that the lanes may have under way. It tries each request once, as
-    ``runtime.store`` says. The AWS common runtime (awscrt) is not used: boto3 gives it whole files only, not GETs and
-    PUTs of memory.
-    """
-    config = Config(
-        max_pool_connections=32,
-        connect_timeout=5,
-        read_timeout=20,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        tcp_keepalive=True,
-        # S3 verifies the transfer anyway (TLS); a second checksum of every activation costs CPU time.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return boto3.client("s3", config=config)
+    """The process's one S3 client, made when first needed; boto3 clients may be used by several threads."""
+    return boto3.client("s3", config=CLIENT_CONFIG)
 
 
 def _code(error: ClientError) -> str:
@@ -88,7 +88,7 @@ class _Window(io.RawIOBase):
 
 
 class S3Store(Store):
-    """One bucket. ``client`` is for tests; else the process's own."""
+    """One bucket. ``client`` is for tests and benches; else the process's own."""
 
     def __init__(self, bucket: str, client: Any = None) -> None:
         self.bucket = bucket

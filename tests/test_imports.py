@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "launch": {"planner", "runtime"},
     "cli": {"launch", "planner", "runtime", "localaws"},
     "localaws": set(),
-    "bench": {"launch", "planner", "runtime"},
+    "bench": {"launch", "localaws", "planner", "runtime"},
     "rehearsal": {"infra", "launch", "localaws", "runtime"},
     "app": {"infra", "runtime"},
 }

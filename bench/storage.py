@@ -1,0 +1,145 @@
+"""Where a bench keeps its objects: folders, or buckets of an emulator that the bench starts; both end with it."""
+
+import argparse
+import itertools
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from localaws import control
+from localaws.state import Emulator
+from runtime.errors import FuncpipeError
+from runtime.store import Store
+from runtime.store_directory import DirectoryStore
+from runtime.store_s3 import CLIENT_CONFIG, S3Store
+
+
+class StoreKind(StrEnum):
+    DIRECTORY = "directory"
+    EMBEDDED = "embedded"
+    """S3 on the embedded AWS (``localaws``)."""
+
+
+class Space(ABC):
+    """A store of the bench's own, as it is told to other processes."""
+
+    @abstractmethod
+    def open(self) -> Store:
+        """The store, in the process that asks."""
+
+
+@dataclass(frozen=True)
+class Folder(Space):
+    path: str
+
+    def open(self) -> Store:
+        return DirectoryStore(self.path)
+
+
+@dataclass(frozen=True)
+class Bucket(Space):
+    name: str
+    emulator: Emulator
+
+    @property
+    def client(self) -> Any:
+        return _client(self.emulator)
+
+    def open(self) -> Store:
+        return S3Store(self.name, self.client)
+
+
+@cache
+def _client(emulator: Emulator) -> Any:
+    """A process's one client of an emulator: the runtime's settings, none of the user's."""
+    variables = emulator.environment
+    return boto3.client(
+        "s3",
+        endpoint_url=emulator.endpoint,
+        region_name=variables["AWS_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        config=CLIENT_CONFIG.merge(Config(proxies={})),
+    )
+
+
+class Storage(ABC):
+    """What spaces are made of."""
+
+    @abstractmethod
+    def space(self) -> AbstractContextManager[Space]:
+        """A new, empty one; it and all that is in it goes when the context ends."""
+
+
+class Directories(Storage):
+    """Folders in ``parent``, or where the system has its temporary files."""
+
+    def __init__(self, parent: Path | None) -> None:
+        self._parent = parent
+
+    @contextmanager
+    def space(self) -> Iterator[Space]:
+        with tempfile.TemporaryDirectory(prefix="funcpipe-bench-", dir=self._parent) as folder:
+            yield Folder(folder)
+
+
+class EmbeddedAws(Storage):
+    """Buckets of a running emulator."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, self._numbers = emulator, itertools.count()
+
+    @contextmanager
+    def space(self) -> Iterator[Space]:
+        bucket = Bucket(f"bench-{next(self._numbers)}", self._emulator)
+        bucket.client.create_bucket(Bucket=bucket.name)
+        try:
+            yield bucket
+        finally:
+            store = bucket.open()
+            for key in list(store.list("")):
+                store.delete(key)
+            bucket.client.delete_bucket(Bucket=bucket.name)
+
+
+@contextmanager
+def open_storage(kind: StoreKind, folders_in: Path | None = None) -> Iterator[Storage]:
+    """Storage of that kind. An emulator runs in a folder of its own and ends with the context, however that ends.
+
+    Raises:
+        FuncpipeError: the emulator did not start.
+    """
+    if kind is StoreKind.DIRECTORY:
+        yield Directories(folders_in)
+        return
+    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as folder:
+        project = Path(folder)
+        try:
+            try:
+                emulator, _ = control.up(project, bootstrap=False)
+            except control.EmulatorError as error:
+                raise FuncpipeError(str(error)) from error
+            yield EmbeddedAws(emulator)
+        finally:
+            control.down(project)
+
+
+def add_store_option(command: argparse.ArgumentParser) -> None:
+    """``--store``."""
+    command.add_argument(
+        "--store",
+        type=StoreKind,
+        choices=list(StoreKind),
+        default=StoreKind.DIRECTORY,
+        help="where objects are; embedded: S3 of an emulator started for the bench, whose own limits are then measured "
+        "too, and no goals hold",
+    )
