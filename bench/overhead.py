@@ -12,8 +12,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -23,23 +23,16 @@ from bench.gather import gather
 from bench.manifests import CHARGPT, chargpt_data, chargpt_manifest
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
-from bench.storage import Space, Storage, StoreKind, add_store_option, open_storage
-from launch.staging import stage_run
+from bench.storage import Storage, StoreKind, add_store_option, open_storage
+from bench.training_run import train
 from runtime.batches import micro_batches
 from runtime.factories import build_layers, build_loss, build_model, build_optimizer
 from runtime.manifest import Manifest
-from runtime.metrics import IterationDone
-from runtime.records import Traffic, WorkerEvent
+from runtime.records import Traffic
 from runtime.shards import epoch_order
-from runtime.store import Store
-from runtime.store_retries import RetryingStore
-from runtime.store_wrappers import CountingStore, TrafficCounter
-from runtime.worker import Invocation, Worker
 
 LAYERS = 8
-LIFE_S = 900.0
 IN_MEMORY = Path("/dev/shm")
-RUN = "bench"
 
 
 @dataclass(frozen=True)
@@ -63,78 +56,6 @@ class Setting:
 def _paced(ends: Sequence[float], warm_up: int) -> float:
     """Seconds per iteration after the warm-up."""
     return (ends[-1] - ends[warm_up - 1]) / (len(ends) - warm_up)
-
-
-# -- ours -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Spaces:
-    """The stores of one run."""
-
-    artifacts: Space
-    inboxes: tuple[Space, ...]
-    """By stage."""
-
-
-@dataclass(frozen=True)
-class _Training:
-    """How one worker fared."""
-
-    ends: list[float]
-    """Of its iterations."""
-    after: list[Traffic]
-    """What had passed by each of them."""
-    traffic: Traffic
-
-
-def _worker(manifest: Manifest, spaces: _Spaces, stage: int) -> _Training:
-    """The only replica of a stage, in this process."""
-    counter = TrafficCounter()
-    after: list[Traffic] = []
-
-    def observe(done: IterationDone) -> None:
-        after.append(counter.traffic)
-
-    def opened(space: Space) -> Store:
-        return RetryingStore(CountingStore(space.open(), counter))
-
-    deadline = time.monotonic() + LIFE_S
-    worker = Worker(
-        Invocation(
-            event=WorkerEvent(
-                run=RUN, segment=0, attempt=0, stage=stage, replica=0, manifest_sha256=manifest.sha256, commit="initial"
-            ),
-            manifest=manifest,
-            inboxes={number: opened(space) for number, space in enumerate(spaces.inboxes)},
-            artifacts=opened(spaces.artifacts),
-            source=CHARGPT,
-            counter=counter,
-            request_id=RUN,
-            started_at=time.time(),
-            remaining_s=lambda: deadline - time.monotonic(),
-            observe=observe,
-        )
-    )
-    summary = worker.run()
-    return _Training(summary.iteration_ends, after, summary.traffic)
-
-
-def _stage_process(manifest: Manifest, spaces: _Spaces, stage: int) -> _Training:
-    """Body of a stage's process."""
-    torch.set_num_threads(1)
-    return _worker(manifest, spaces, stage)
-
-
-def _trained(storage: Storage, manifest: Manifest) -> list[_Training]:
-    """A run from its initial layers to its last commit: by stage. A lone stage runs in this process."""
-    with ExitStack() as stack:
-        artifacts, *inboxes = (stack.enter_context(storage.space()) for _ in range(1 + len(manifest.stages)))
-        stage_run(manifest, CHARGPT, RUN, artifacts.open())
-        spaces = _Spaces(artifacts, tuple(inboxes))
-        if len(inboxes) == 1:
-            return [_worker(manifest, spaces, 0)]
-        return gather(_stage_process, [(manifest, spaces, stage) for stage in range(len(inboxes))])
 
 
 # -- one stage ------------------------------------------------------------------------------------------------------
@@ -173,7 +94,7 @@ def _over_plain_torch(storage: Storage, setting: Setting, micro_batch: int) -> f
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pairs = [(_trained(storage, manifest)[0].ends, _plain_loop(manifest)) for _ in range(setting.repeats)]
+        pairs = [(train(storage, manifest)[0].ends, _plain_loop(manifest)) for _ in range(setting.repeats)]
     finally:
         torch.set_num_threads(threads)
     return statistics.median(_paced(ours, setting.warm_up) / _paced(plain, setting.warm_up) for ours, plain in pairs)
@@ -188,18 +109,21 @@ class _Gang:
 
     iteration_s: float
     gets_per_object: float
+    resident_mib: list[float]
+    """By iteration: of the worker that grew most."""
     traffic: Traffic
     """Of the iterations that are measured, as ``seconds``."""
     seconds: float
 
 
 def _pipeline(storage: Storage, manifest: Manifest, warm_up: int) -> _Gang:
-    workers = _trained(storage, manifest)
+    workers = train(storage, manifest)
     ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
     whole = total(worker.traffic for worker in workers)
     return _Gang(
         _paced(ends, warm_up),
         whole.gets / (whole.gets - whole.empty_gets),
+        max(workers, key=attrgetter("growth_mib")).resident_mib,
         total(change(worker.after[warm_up - 1], worker.after[-1]) for worker in workers),
         ends[-1] - ends[warm_up - 1],
     )
@@ -293,6 +217,8 @@ def _figures(setting: Setting, storage: Storage, ceiling: Ceiling | None, progre
         figures[f"s{stages}_iteration_s"] = statistics.median(gang.iteration_s for gang in ours)
         figures[f"s{stages}_gloo_iteration_s"] = statistics.median(gloo_s for _, gloo_s in pairs)
         figures[f"s{stages}_gets_per_object"] = statistics.median(gang.gets_per_object for gang in ours)
+        figures[f"s{stages}_second_memory_mib"] = statistics.median(gang.resident_mib[1] for gang in ours)
+        figures[f"s{stages}_last_memory_mib"] = statistics.median(gang.resident_mib[-1] for gang in ours)
         if ceiling:
             uses = [ceiling.use(gang.traffic, gang.seconds) for gang in ours]
             figures[f"s{stages}_emulator_use"] = statistics.median(uses)
