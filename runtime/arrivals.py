@@ -3,7 +3,7 @@
 A GET that comes too soon is paid for, and one that comes late delays the worker. So the first GET comes when the object
 was there in most of the last iterations, and later ones follow at pauses of the order of what those waits differed by:
 
-    the object before it has come          first look         2nd    3rd         4th
+    the object before it was found         first look         2nd    3rd         4th
     ├──────────────── look_s ──────────────────┤── pause_s ────┤──────┤───────────┤
               waits of the last iterations   ▲ ▲▲  ▲▲▲    ▲▲
                                                   └ LOOK_SHARE of them
@@ -28,7 +28,7 @@ from runtime.pacing import (
 
 @dataclass(frozen=True)
 class Look:
-    """When to look for an object, counted from its turn: the arrival of the object before it, or its own request.
+    """When to look for an object, counted from its turn: when the object before it was found, or from its own request.
 
     Args:
         after_s: the first time; not above 0 where it is likely to be there before its turn, and is asked for at once.

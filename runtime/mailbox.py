@@ -36,12 +36,14 @@ class Turn:
     """An object's place among those that one lane awaits; objects arrive about in that order.
 
     Args:
-        before: set when the object before this one has arrived; None for the first.
+        before: set when the object before this one was found; None for the first.
         look: when it is likely to be there, after that.
+        found: to be set when this one is known to be there: the next one is asked for while its bytes still come.
     """
 
     before: threading.Event | None = None
     look: Look = UNKNOWN
+    found: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Mailbox:
         if turn is not None:
             if look.after_s <= 0:
                 looks += 1
-                if (data := self._ask(store, key)) is not None:
+                if (data := self._ask(store, key, turn)) is not None:
                     return Awaited(data, 0.0, 0.0, looks)
             since = missed = self._await_turn(turn)
             self._pause(look.after_s, self._give_up_at(since))
@@ -190,7 +192,7 @@ class Mailbox:
         while True:
             asked = self._clock()
             looks += 1
-            if (data := self._ask(store, key)) is not None:
+            if (data := self._ask(store, key, turn)) is not None:
                 return Awaited(data, asked - begin, (missed + asked) / 2 - since, looks)
             missed = asked
             self.check()
@@ -204,9 +206,10 @@ class Mailbox:
             self._pause(pause, self._give_up_at(since))
             pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
-    def _ask(self, store: Store, key: str) -> Data | None:
+    def _ask(self, store: Store, key: str, turn: Turn | None) -> Data | None:
+        found = turn.found.set if turn is not None and turn.found is not None else None
         try:
-            return store.get(key, within_s=max(0.0, self._deadline - self._clock()))
+            return store.get(key, within_s=max(0.0, self._deadline - self._clock()), found=found)
         except KeyNotFound:
             return None
 

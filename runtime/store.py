@@ -8,12 +8,13 @@ TransientError, and ``runtime.store_retries``, the one place of retries, asks ag
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from runtime.errors import FuncpipeError
 
 Body = bytes | bytearray | memoryview
 Data = bytes | bytearray
+Found = Callable[[], object]
 
 
 class KeyNotFound(KeyError):
@@ -37,12 +38,13 @@ class Store(ABC):
         of several concurrent writers exactly one gets True. ``body`` is read until the call returns, not after."""
 
     @abstractmethod
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         """The object, in memory that is the caller's own.
 
         Args:
             within_s: seconds after which the caller has no more use for it. A store that waits for a network gives up
                 then, at its next step.
+            found: called when the object is known to be there, before its bytes have come; perhaps more than once.
 
         Raises:
             KeyNotFound: there is none.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from runtime.store import Body, Data, KeyNotFound, Store
+from runtime.store import Body, Data, Found, KeyNotFound, Store
 
 _INCOMING = ".incoming"
 
@@ -43,9 +43,11 @@ class DirectoryStore(Store):
             os.unlink(temporary)
         return True
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
+                if found is not None:
+                    found()
                 data = bytearray(os.fstat(file.fileno()).st_size)
                 view = memoryview(data)
                 while view and (count := file.readinto(view)):

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from runtime.spec import NonNegative, Strict
-from runtime.store import Body, Data, Store, TransientError
+from runtime.store import Body, Data, Found, Store, TransientError
 
 
 class FaultKind(StrEnum):
@@ -110,11 +110,11 @@ class FaultyStore(Store):
             return done
         raise TransientError(f"the connection broke before PUT {key} was answered")
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         rule = self._strike("GET", key)
         if rule is not None and rule.kind is FaultKind.READ_ERROR:
             raise TransientError(f"the connection broke during GET {key}")
-        return self._store.get(key, within_s=within_s)
+        return self._store.get(key, within_s=within_s, found=found)
 
     def delete(self, key: str) -> None:
         self._strike("DELETE", key)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 
-from runtime.store import Body, Data, KeyNotFound, Store
+from runtime.store import Body, Data, Found, KeyNotFound, Store
 
 
 class MemoryStore(Store):
@@ -21,11 +21,13 @@ class MemoryStore(Store):
             self._objects[key] = copy
             return True
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         with self._lock:
-            if (found := self._objects.get(key)) is None:
+            if (held := self._objects.get(key)) is None:
                 raise KeyNotFound(key)
-        return bytearray(found)
+        if found is not None:
+            found()
+        return bytearray(held)
 
     def delete(self, key: str) -> None:
         with self._lock:

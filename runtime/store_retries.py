@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from runtime.store import Body, Data, Store, StoreUnavailable, TransientError
+from runtime.store import Body, Data, Found, Store, StoreUnavailable, TransientError
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ class RetryingStore(Store):
         done = self._try("PUT", key, attempt)
         return done or (tries > 1 and self.get(key) == body)
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
-        return self._try("GET", key, lambda left_s: self._store.get(key, within_s=left_s), within_s)
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
+        return self._try("GET", key, lambda left_s: self._store.get(key, within_s=left_s, found=found), within_s)
 
     def delete(self, key: str) -> None:
         self._try("DELETE", key, lambda left_s: self._store.delete(key))

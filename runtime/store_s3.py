@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ResponseStreamingError as BrokenStream
 
-from runtime.store import Body, Data, KeyNotFound, Store, StoreUnavailable, TransientError
+from runtime.store import Body, Data, Found, KeyNotFound, Store, StoreUnavailable, TransientError
 
 _CONFLICT_TRIES = 5
 _CHUNK_BYTES = 1 << 20
@@ -114,11 +114,13 @@ class S3Store(Store):
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         end = None if within_s is None else time.monotonic() + within_s
         try:
             with _told_apart():
                 answer = self._client.get_object(Bucket=self.bucket, Key=key)
+                if found is not None:
+                    found()
                 with answer["Body"] as body:
                     return self._read(key, body, answer["ContentLength"], end)
         except ClientError as error:

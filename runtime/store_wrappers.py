@@ -14,7 +14,7 @@ from pydantic import Field
 
 from runtime.records import Traffic
 from runtime.spec import NonNegative, Positive, Strict
-from runtime.store import Body, Data, KeyNotFound, Store
+from runtime.store import Body, Data, Found, KeyNotFound, Store
 
 
 class TrafficCounter:
@@ -45,10 +45,10 @@ class CountingStore(Store):
         self._counter.add(puts=1, bytes_up=len(body))
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         self._counter.add(gets=1)
         try:
-            data = self._store.get(key, within_s=within_s)
+            data = self._store.get(key, within_s=within_s, found=found)
         except KeyNotFound:
             self._counter.add(empty_gets=1)
             raise
@@ -153,10 +153,10 @@ class ThrottledStore(Store):
         self._link.up.transfer(len(body), self._link.up.begin())
         return self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         self._link.request()
         begun = self._link.down.begin()  # bytes flow while the store reads: its own time is not on top of the link's
-        data = self._store.get(key, within_s=within_s)
+        data = self._store.get(key, within_s=within_s, found=found)
         self._link.down.transfer(len(data), begun)
         return data
 

@@ -50,6 +50,14 @@ class StoreContract:
         with pytest.raises(KeyNotFound):
             store.get("absent", within_s=60.0)
 
+    def test_get_tells_that_the_object_is_there(self, store: Store) -> None:
+        told: list[str] = []
+        store.put("k", b"1")
+        assert store.get("k", found=lambda: told.append("k")) == b"1" and told == ["k"]
+        with pytest.raises(KeyNotFound):
+            store.get("absent", found=lambda: told.append("absent"))
+        assert told == ["k"]
+
     def test_an_absent_key_is_not_found(self, store: Store) -> None:
         store.put("a/b", b"1")
         for key in ("b", "a", "a/b/c"):

@@ -17,7 +17,7 @@ from runtime.manifest import Manifest
 from runtime.records import Commit, WorkerEvent, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
-from runtime.store import Data, KeyNotFound, Store
+from runtime.store import Data, Found, KeyNotFound, Store
 from runtime.store_directory import DirectoryStore
 from tests.gangs import SOURCE
 from tests.infra.synthesis import Synthesised, synthesise_training
@@ -50,15 +50,15 @@ class Guarded(Store):
         self._check_key("kms:GenerateDataKey")
         return self._store.put(key, data, if_absent=if_absent)
 
-    def get(self, key: str, *, within_s: float | None = None) -> Data:
+    def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         self._check("s3:GetObject", key)
         try:
-            found = self._store.get(key, within_s=within_s)
+            data = self._store.get(key, within_s=within_s, found=found)
         except KeyNotFound:
             self._check("s3:ListBucket")  # without it S3 answers 403, not 404
             raise
         self._check_key("kms:Decrypt")
-        return found
+        return data
 
     def delete(self, key: str) -> None:
         self._check("s3:DeleteObject", key)

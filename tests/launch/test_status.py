@@ -10,7 +10,7 @@ from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import GangKeys
 from runtime.manifest import Architecture
 from runtime.records import EndReason
-from runtime.store import Data, Store
+from runtime.store import Data, Found, Store
 from runtime.store_directory import DirectoryStore
 from tests.launch.hand_written import (
     RUN,
@@ -266,9 +266,9 @@ def test_what_does_not_change_is_read_once(tmp_path, store, manifest):
     put_progress(store, 0, 0, 9, segment=2)
 
     class Counting(DirectoryStore):
-        def get(self, key: str, *, within_s: float | None = None) -> Data:
+        def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
             fetched.append(key)
-            return super().get(key, within_s=within_s)
+            return super().get(key, within_s=within_s, found=found)
 
         def list(self, prefix: str):
             listed.append(prefix)

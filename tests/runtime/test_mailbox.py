@@ -21,7 +21,7 @@ class Late(Store):
     def __init__(self, after, clock, step_s=0.3):
         self.left, self.clock, self.step_s = after, clock, step_s
 
-    def get(self, key, *, within_s=None):
+    def get(self, key, *, within_s=None, found=None):
         self.clock.now += self.step_s
         self.left -= 1
         if self.left >= 0:
@@ -57,7 +57,7 @@ class At(Late):
         super().__init__(0, clock)
         self.at = at
 
-    def get(self, key, *, within_s=None):
+    def get(self, key, *, within_s=None, found=None):
         if self.clock.now < self.at:
             raise KeyNotFound(key)
         return b"here"

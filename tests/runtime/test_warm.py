@@ -31,10 +31,10 @@ class Observed(MemoryStore):
         super().__init__()
         self.layers_read: list[str] = []
 
-    def get(self, key, *, within_s=None):
+    def get(self, key, *, within_s=None, found=None):
         if "layer" in key:
             self.layers_read.append(key)
-        return super().get(key, within_s=within_s)
+        return super().get(key, within_s=within_s, found=found)
 
 
 def plan(**options):
