@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import overhead, planner, scatter_reduce, synth
+from bench import overhead, pipeline, planner, scatter_reduce, synth
 from runtime.errors import FuncpipeError
 
-BENCHES = (scatter_reduce, overhead, synth, planner)
+BENCHES = (scatter_reduce, pipeline, overhead, synth, planner)
 
 
 def _parser() -> argparse.ArgumentParser:

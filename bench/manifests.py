@@ -1,9 +1,10 @@
 """Plans for benches: an example's model, cut as a bench wants it, with nothing predicted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from runtime.batches import total_iterations
 from runtime.dataset import Dataset, load_dataset
@@ -49,6 +50,8 @@ def chargpt_manifest(
     context: int = 64,
     width: int = 96,
     schedule: str = "gpipe",
+    synchronisation: Mapping[str, Any] | None = None,
+    planned_s: float = 0.0,
 ) -> Manifest:
     """``examples/chargpt`` with AdamW in stages of so many ``layers`` each, for ``iterations`` in one segment.
 
@@ -56,6 +59,8 @@ def chargpt_manifest(
         layers: of each stage; the blocks are their sum without the embedding and the head.
         micro_batches: of a global batch, of ``micro_batch_size`` samples each.
         replicas: of each stage; 1 when not given.
+        synchronisation: of every stage, as ``runtime.manifest.StageSynchronisation``.
+        planned_s: predicted seconds of an iteration.
         context, width: symbols of a sample; elements of the vector of a symbol.
     """
     dataset = chargpt_data(context)
@@ -95,6 +100,7 @@ def chargpt_manifest(
                 "modules": ["Layer"] * count,
                 "memory_mb": 1769,
                 "replicas": degree,
+                **({"synchronisation": dict(synchronisation)} if synchronisation else {}),
                 "predicted": {**nothing, "memory_mb": 0.0},
             }
             for count, end, degree in zip(layers, ends, replicas or [1] * len(layers), strict=True)
@@ -103,9 +109,10 @@ def chargpt_manifest(
         "spending": NO_BUDGET,
         "package": {"source": "."},
         "on_destroy": "delete",
-        "predicted": dict.fromkeys(
-            ("iteration_s", "total_s", "usd_per_iteration", "usd_total", "objective", "gap"), 0.0
-        ),
+        "predicted": {
+            "iteration_s": planned_s,
+            **dict.fromkeys(("total_s", "usd_per_iteration", "usd_total", "objective", "gap"), 0.0),
+        },
         "hashes": {"job": "0" * 64, "profile": "0" * 64, "source": source_sha256(CHARGPT)},
     }
     return parse_manifest(json.dumps(document), "bench")

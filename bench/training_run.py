@@ -1,5 +1,6 @@
 """A run of ``examples/chargpt`` by the runtime's own workers, through a bench's storage, with what they took."""
 
+import json
 import os
 import resource
 import sys
@@ -17,10 +18,10 @@ from bench.storage import Space, Storage
 from launch.staging import stage_run
 from runtime.manifest import Manifest
 from runtime.metrics import IterationDone
-from runtime.records import Traffic, WorkerEvent
+from runtime.records import TimelineEvent, Traffic, WorkerEvent
 from runtime.store import Store
 from runtime.store_retries import RetryingStore
-from runtime.store_wrappers import CountingStore, TrafficCounter
+from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
 from runtime.worker import Invocation, Worker
 
 LIFE_S = 900.0
@@ -47,6 +48,7 @@ class WorkersRun:
     resident_mib: list[float]
     """The process's memory by each of them."""
     traffic: Traffic
+    events: list[TimelineEvent]
 
     @property
     def growth_mib(self) -> float:
@@ -54,9 +56,21 @@ class WorkersRun:
         return self.resident_mib[-1] - self.resident_mib[1]
 
 
-def _worker(manifest: Manifest, spaces: Spaces, stage: int) -> WorkersRun:
-    """The only replica of a stage, in this process."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What all workers of a run have in common; ``link`` and ``in_sequence`` as in ``runtime``."""
+
+    manifest: Manifest
+    spaces: Spaces
+    link: LinkSpec | None
+    in_sequence: bool
+
+
+def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
+    """One worker, in this process."""
+    manifest, spaces = surroundings.manifest, surroundings.spaces
     counter = TrafficCounter()
+    link = None if surroundings.link is None else Link(surroundings.link)
     after: list[Traffic] = []
     resident: list[float] = []
 
@@ -65,27 +79,38 @@ def _worker(manifest: Manifest, spaces: Spaces, stage: int) -> WorkersRun:
         resident.append(_resident_mib())
 
     def opened(space: Space) -> Store:
-        return RetryingStore(CountingStore(space.open(), counter))
+        store = space.open()
+        return RetryingStore(CountingStore(store if link is None else ThrottledStore(store, link), counter))
 
+    artifacts = opened(spaces.artifacts)
     deadline = time.monotonic() + LIFE_S
     worker = Worker(
         Invocation(
             event=WorkerEvent(
-                run=RUN, segment=0, attempt=0, stage=stage, replica=0, manifest_sha256=manifest.sha256, commit="initial"
+                run=RUN,
+                segment=0,
+                attempt=0,
+                stage=stage,
+                replica=replica,
+                manifest_sha256=manifest.sha256,
+                commit="initial",
             ),
             manifest=manifest,
             inboxes={number: opened(space) for number, space in enumerate(spaces.inboxes)},
-            artifacts=opened(spaces.artifacts),
+            artifacts=artifacts,
             source=CHARGPT,
             counter=counter,
             request_id=RUN,
             started_at=time.time(),
             remaining_s=lambda: deadline - time.monotonic(),
             observe=observe,
+            in_sequence=surroundings.in_sequence,
         )
     )
     summary = worker.run()
-    return WorkersRun(summary.iteration_ends, after, resident, summary.traffic)
+    timeline = json.loads(spaces.artifacts.open().get(worker.gang.timeline(stage, replica)))
+    events = [TimelineEvent.model_validate(event) for event in timeline]
+    return WorkersRun(summary.iteration_ends, after, resident, summary.traffic, events)
 
 
 def _resident_mib() -> float:
@@ -95,16 +120,19 @@ def _resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MIB
 
 
-def _stage_process(manifest: Manifest, spaces: Spaces, stage: int) -> WorkersRun:
-    """Body of a stage's process."""
+def _process(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
+    """Body of a worker's process."""
     torch.set_num_threads(1)
-    return _worker(manifest, spaces, stage)
+    return _worker(surroundings, stage, replica)
 
 
-def train(storage: Storage, manifest: Manifest) -> list[WorkersRun]:
-    """A run of one replica per stage, from its initial layers to its last commit: by stage.
+def train(
+    storage: Storage, manifest: Manifest, link: LinkSpec | None = None, *, in_sequence: bool = False
+) -> list[WorkersRun]:
+    """A run from its initial layers to its last commit: by worker, as ``manifest.places``.
 
-    Each stage is a process with one thread; a lone one runs in this process, with its threads.
+    Each worker is a process with one thread and a ``link`` of its own; a lone one runs in this process, with its
+    threads. With ``in_sequence``, nothing that a worker does overlaps (``runtime.lanes.Lanes``).
 
     Raises:
         FuncpipeError: a worker failed.
@@ -112,7 +140,7 @@ def train(storage: Storage, manifest: Manifest) -> list[WorkersRun]:
     with ExitStack() as stack:
         artifacts, *inboxes = (stack.enter_context(storage.space()) for _ in range(1 + len(manifest.stages)))
         stage_run(manifest, CHARGPT, RUN, artifacts.open())
-        spaces = Spaces(artifacts, tuple(inboxes))
-        if len(inboxes) == 1:
-            return [_worker(manifest, spaces, 0)]
-        return gather(_stage_process, [(manifest, spaces, stage) for stage in range(len(inboxes))])
+        surroundings = Surroundings(manifest, Spaces(artifacts, tuple(inboxes)), link, in_sequence)
+        if manifest.workers == 1:
+            return [_worker(surroundings, 0, 0)]
+        return gather(_process, [(surroundings, *place) for place in manifest.places])

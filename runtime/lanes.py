@@ -25,10 +25,26 @@ A = TypeVar("A", Awaited, Received)
 
 
 class Lanes:
-    """The upload and download threads of one worker; ``iteration_s`` is as planned, 0 where there is no plan."""
+    """The upload and download threads of one worker.
 
-    def __init__(self, mailbox: Mailbox, recorder: Recorder, own_stage: int, iteration_s: float = 0.0) -> None:
+    Args:
+        iteration_s: as planned; 0 where there is no plan.
+        in_sequence: the computing thread waits for each upload, and nothing is requested before it is needed: what a
+            worker without lanes would do, for comparison.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        recorder: Recorder,
+        own_stage: int,
+        iteration_s: float = 0.0,
+        in_sequence: bool = False,
+    ) -> None:
         self._mailbox, self._recorder, self._own_stage = mailbox, recorder, own_stage
+        self._in_sequence = in_sequence
+        self.ahead = 1 if in_sequence else IN_FLIGHT
+        """Objects of the schedule that may be requested and not yet taken."""
         self._pools: list[ThreadPoolExecutor] = []
 
         def threads(count: int, name: str) -> ThreadPoolExecutor:
@@ -52,8 +68,9 @@ class Lanes:
         self._first_error: BaseException | None = None
         self._closing = False
         self._pending: set[Future[object]] = set()
-        self._arrived: threading.Event | None = None
-        self._sync_arrived: threading.Event | None = None
+        self._found: threading.Event | None = None
+        self._sync_found: threading.Event | None = None
+        """Of the last object that was requested."""
         self._arrivals = Arrivals(iteration_s)
 
     @property
@@ -94,7 +111,9 @@ class Lanes:
             finally:
                 self._upload_slots.release()
 
-        self._submit(self._uploads, upload)
+        future = self._submit(self._uploads, upload)
+        if self._in_sequence:
+            future.result()
 
     def _upload(
         self,
@@ -124,13 +143,15 @@ class Lanes:
             yield under_way.popleft().result()
 
     def _get_range(self, key: str) -> Data:
-        return self._learnt(key, None, lambda turn: self._mailbox.wait_own(key, turn)).data
+        return self._learnt(key, None, None, lambda turn: self._mailbox.wait_own(key, turn)).data
 
-    def _learnt(self, key: str, before: threading.Event | None, wait: Callable[[Turn], A]) -> A:
+    def _learnt(
+        self, key: str, before: threading.Event | None, found: threading.Event | None, wait: Callable[[Turn], A]
+    ) -> A:
         """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
         name = keys.of_every_iteration(key)
         look = self._arrivals.look(name)
-        awaited = wait(Turn(before, look))
+        awaited = wait(Turn(before, look, found))
         self._arrivals.learn(name, look, awaited.looks, awaited.due_s)
         return awaited
 
@@ -140,22 +161,21 @@ class Lanes:
         instruction: str,
         key: str,
         before: threading.Event | None,
-        arrived: threading.Event,
+        found: threading.Event,
         rest: Callable[[list[str]], Iterable[Data]] | None,
     ) -> Received:
         start_s = time.time()
-        received = self._learnt(key, before, lambda turn: self._mailbox.receive(key, turn, rest))
-        arrived.set()
+        received = self._learnt(key, before, found, lambda turn: self._mailbox.receive(key, turn, rest))
         self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
         return received
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        before, arrived = self._arrived, threading.Event()
-        self._arrived = arrived
+        before, found = self._found, threading.Event()
+        self._found = found
         return self._submit(
             self._prefetches,
-            lambda: self._await(iteration, instruction, key, before, arrived, self._get_ranges),
+            lambda: self._await(iteration, instruction, key, before, found, self._get_ranges),
         )
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle], *, here: bool) -> "Future[Received]":
@@ -183,9 +203,9 @@ class Lanes:
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        before, arrived = self._sync_arrived, threading.Event()
-        self._sync_arrived = arrived
-        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, arrived, None))
+        before, found = self._sync_found, threading.Event()
+        self._sync_found = found
+        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, found, None))
 
     def in_turn(self, task: Callable[[], int]) -> "Future[int]":
         """Runs what waits for parts of the stage's gradients, one task after the other."""

@@ -19,7 +19,6 @@ from runtime.codec import Bundle
 from runtime.keys import GangKeys
 from runtime.lanes import Lanes
 from runtime.mailbox import Received
-from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Op
 from runtime.shards import ShardReader
 
@@ -56,7 +55,7 @@ class Prefetch:
 
         A received object is deleted from the inbox: it is consumed. Raises what went wrong in the lane.
         """
-        while len(self._requested) < IN_FLIGHT and self._following and self._following[0] < self._certain():
+        while len(self._requested) < self._lanes.ahead and self._following and self._following[0] < self._certain():
             self._requested.append((*self._following[:2], self._request(*self._following)))
             self._following = next(self._downloads, None)
         requested_iteration, instruction, future = self._requested.popleft()

@@ -51,6 +51,8 @@ class Invocation:
     """Billed before ``started_at``: the start-up of a new environment."""
     observe: Callable[[IterationDone], None] = lambda done: None
     """Called after each iteration, on the computing thread."""
+    in_sequence: bool = False
+    """Lanes wait for one another: as ``runtime.lanes.Lanes``."""
     hold: warm.Hold = warm.PROCESS
     """What the environment holds from segment to segment."""
 
@@ -75,7 +77,9 @@ class Worker:
             deadline=time.monotonic() + (1 - MARGIN_SHARE) * invocation.remaining_s(),
         )
         self._recorder = Recorder(event.stage, event.replica)
-        self.lanes = Lanes(self._mailbox, self._recorder, event.stage, manifest.predicted.iteration_s)
+        self.lanes = Lanes(
+            self._mailbox, self._recorder, event.stage, manifest.predicted.iteration_s, invocation.in_sequence
+        )
         self._leader: Leader | None = None
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []

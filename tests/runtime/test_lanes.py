@@ -8,8 +8,9 @@ import torch
 
 import runtime.mailbox
 import runtime.pacing
+from runtime.arrivals import UNKNOWN
 from runtime.codec import encode
-from runtime.keys import GangKeys
+from runtime.keys import GangKeys, of_every_iteration
 from runtime.lanes import Lanes
 from runtime.mailbox import Mailbox
 from runtime.pacing import IN_FLIGHT, range_count
@@ -76,10 +77,10 @@ class Meeting(MemoryStore):
         self.puts.wait(30)
         return super().put(key, body, if_absent=if_absent)
 
-    def get(self, key, *, within_s=None):
+    def get(self, key, *, within_s=None, found=None):
         if key != KEY:
             self.gets.wait(30)
-        return super().get(key, within_s=within_s)
+        return super().get(key, within_s=within_s, found=found)
 
 
 @pytest.mark.usefixtures("small_ranges")
@@ -168,3 +169,50 @@ def test_memory_does_not_grow_and_no_thread_stays() -> None:
     assert held[-1] - held[19] < MIB / 4
     assert max(held[20:]) - min(held[20:]) < MIB / 4
     assert threading.active_count() == before_threads
+
+
+class SlowBytes(MemoryStore):
+    """Tells that an object is there, and gives its bytes when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.both, self.let = threading.Event(), threading.Event()
+
+    def get(self, key, *, within_s=None, found=None):
+        data = super().get(key, within_s=within_s, found=found)
+        self.asked.append(key)
+        if len(self.asked) == 2:
+            self.both.set()
+        assert self.let.wait(30)
+        return data
+
+
+def test_the_next_object_is_asked_for_while_the_bytes_of_the_one_before_still_come() -> None:
+    store, keys = SlowBytes(), [GANG.activation(3, 0), GANG.activation(3, 1)]
+    sender, receiver = open_lanes(0, store), open_lanes(1, store)
+    for key in keys * 3:  # so that each is looked for in its turn, not at once
+        receiver._arrivals.learn(of_every_iteration(key), UNKNOWN, 2, 0.005)
+    try:
+        for number, key in enumerate(keys):
+            sender.send(3, f"SF{number}", 1, key, {"t": torch.zeros(2)})
+        sender.drain()
+        under_way = [receiver.receive(3, f"RF{number}", key) for number, key in enumerate(keys)]
+        assert store.both.wait(30) and sorted(store.asked) == keys
+        store.let.set()
+        assert [future.result().bytes > 0 for future in under_way] == [True, True]
+    finally:
+        store.let.set()
+        sender.close()
+        receiver.close()
+
+
+def test_in_sequence_an_upload_is_waited_for_and_nothing_is_requested_ahead() -> None:
+    store = MemoryStore()
+    lanes = Lanes(open_lanes(0, store)._mailbox, Recorder(0, 0), 0, in_sequence=True)
+    try:
+        lanes.send(3, "SF1", 1, KEY, {"t": torch.zeros(2)})
+        assert list(store.list("")) == [KEY], "it is there when the call returns"
+        assert lanes.ahead == 1
+    finally:
+        lanes.close()

@@ -1,0 +1,273 @@
+"""An iteration of a pipeline through slow links: beside its critical path, and beside the same with nothing overlapped.
+
+``examples/chargpt`` in 4 stages of 2 replicas, 16 micro-batches, every worker a process with one thread and a link of
+its own around one directory. Three kinds of run take turns:
+
+    overlapped      lanes side by side, gradients summed in buckets while backward goes on
+    whole           the same, but each stage's sum begins after its last backward, in one
+    in sequence     one thing at a time: every upload is waited for, nothing is requested ahead (sums as LambdaML's)
+
+What synchronising takes by itself is told by ``whole``: from a worker's first part sent to the last one received. What
+of it is not hidden is told by ``overlapped``: how long it goes on after the last backward of the gang. The hidden share
+is 1 - (all workers' exposed seconds) / (all workers' seconds alone).
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.ceiling import MIB, total
+from bench.critical_path import Place, Rates, critical_path_s
+from bench.manifests import CHARGPT, chargpt_manifest
+from bench.options import Commands, Progress, add_bench, at_least
+from bench.report import Goal, Report
+from bench.storage import Storage, StoreKind, open_storage
+from bench.training_run import train
+from runtime.factories import build_layers
+from runtime.manifest import Manifest
+from runtime.records import TimelineEvent
+from runtime.schedule import Lane, Op
+from runtime.store_wrappers import LinkSpec
+from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
+
+LAYERS = (2, 1, 1, 2)
+"""Of each stage: the embedding goes with the first block, the head with the last one."""
+BUCKETS = 2
+"""Of a stage's gradients: few, as each costs about four latencies."""
+WHOLE, OVERLAPPED, IN_SEQUENCE = "whole", "overlapped", "in sequence"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured. The defaults are the project's goal."""
+
+    replicas: int = 2
+    micro_batches: int = 16
+    micro_batch: int = 4
+    context: int = 128
+    width: int = 128
+    mib_s: float = 2.0
+    latency_s: float = 0.020
+    iterations: int = 5
+    warm_up: int = 3
+    """Iterations of each run that are measured, and how many go before them."""
+    repeats: int = 3
+
+    def manifest(self, kind: str, planned_s: float = 0.0) -> Manifest:
+        synchronisation = {"algorithm": Algorithm.PLAIN.value}
+        if kind != IN_SEQUENCE:
+            pieces = best_piece_bytes(self.mib_s * MIB, self.latency_s)
+            synchronisation = {"algorithm": Algorithm.PIECE_PIPELINED.value, "piece_bytes": pieces}
+        if kind == OVERLAPPED:
+            synchronisation["bucket_bytes"] = -(-12 * self.width**2 * 4 // BUCKETS) + self.width * 64
+        return chargpt_manifest(
+            layers=LAYERS,
+            iterations=self.warm_up + self.iterations,
+            micro_batches=self.micro_batches,
+            micro_batch_size=self.micro_batch,
+            replicas=[self.replicas] * len(LAYERS),
+            context=self.context,
+            width=self.width,
+            synchronisation=synchronisation,
+            planned_s=planned_s,
+        )
+
+    @property
+    def link(self) -> LinkSpec:
+        rate = self.mib_s * MIB
+        return LinkSpec(upload_bytes_s=rate, download_bytes_s=rate, latency_s=self.latency_s)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the workers of one run have left; of iterations after the warm-up only."""
+
+    iteration_s: list[float]
+    events: list[TimelineEvent]
+    gets_per_object: float
+    machine_use: float
+
+    def by_iteration(self) -> Iterable[list[TimelineEvent]]:
+        groups: dict[int, list[TimelineEvent]] = defaultdict(list)
+        for event in self.events:
+            groups[event.iteration].append(event)
+        return groups.values()
+
+
+def _busy_s() -> float:
+    """Seconds that the machine's cores have worked since it started, for whatever process."""
+    user, nice, system, _idle, _wait, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + sum(rest[:2])) / os.sysconf("SC_CLK_TCK")
+
+
+def _train(setting: Setting, storage: Storage, kind: str, planned_s: float) -> _Run:
+    begun, busy_s = time.monotonic(), _busy_s()
+    workers = train(storage, setting.manifest(kind, planned_s), setting.link, in_sequence=kind == IN_SEQUENCE)
+    use = (_busy_s() - busy_s) / (time.monotonic() - begun) / (os.cpu_count() or 1)
+    ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
+    traffic, first = total(worker.traffic for worker in workers), setting.warm_up
+    return _Run(
+        [end - begin for begin, end in zip(ends[first - 1 :], ends[first:], strict=False)],
+        [event for worker in workers for event in worker.events if event.iteration >= first],
+        traffic.gets / (traffic.gets - traffic.empty_gets),
+        use,
+    )
+
+
+def _op(event: TimelineEvent) -> Op:
+    return Op(event.instruction.rstrip("0123456789"))
+
+
+def _medians(events: Iterable[TimelineEvent], of: Callable[[TimelineEvent], float]) -> dict[tuple[int, Op], float]:
+    """By stage and kind of instruction."""
+    values: dict[tuple[int, Op], list[float]] = defaultdict(list)
+    for event in events:
+        values[event.stage, _op(event)].append(of(event))
+    return {key: statistics.median(each) for key, each in values.items()}
+
+
+def _exchanges(setting: Setting, manifest: Manifest) -> dict[int, Exchange]:
+    model, training = manifest.model, manifest.training
+    exchanges = {}
+    for number, stage in enumerate(manifest.stages):
+        layers, _ = build_layers(model, CHARGPT, stage.first_layer, stage.end_layer, training.seed, training.dtype)
+        gradient_bytes = sum(p.numel() * p.element_size() for p in layers.parameters())
+        settings = stage.synchronisation
+        exchanges[number] = Exchange(
+            gradient_bytes,
+            stage.replicas,
+            setting.mib_s * MIB,
+            setting.latency_s,
+            settings.piece_bytes,
+            settings.bucket_bytes,
+        )
+    return exchanges
+
+
+def _planned_s(setting: Setting) -> float:
+    """What a plan would say of an iteration before anything is measured: its transfers. Workers look by it at first."""
+    manifest, transfer = setting.manifest(WHOLE), 4 * setting.micro_batch * setting.context * setting.width
+    sends = {(s, op): float(transfer) for s in range(len(LAYERS)) for op in (Op.SEND_ACTIVATION, Op.SEND_GRADIENT)}
+    computing = {(stage, Op.BACKWARD): 0.0 for stage in range(len(LAYERS))}
+    exchanges = _exchanges(setting, manifest)
+    return critical_path_s(manifest, Rates(computing, sends, setting.mib_s * MIB, setting.latency_s, exchanges))
+
+
+def _rates(setting: Setting, manifest: Manifest, runs: Sequence[_Run]) -> Rates:
+    events = [event for run in runs for event in run.events]
+    return Rates(
+        compute_s=_medians((e for e in events if e.lane is Lane.COMPUTE), lambda e: e.end_s - e.start_s),
+        object_bytes=_medians((e for e in events if e.lane is Lane.UPLOAD), lambda e: e.bytes),
+        bandwidth=setting.mib_s * MIB,
+        latency_s=setting.latency_s,
+        exchanges=_exchanges(setting, manifest),
+    )
+
+
+def _synchronising(events: Iterable[TimelineEvent]) -> dict[Place, tuple[float, float]]:
+    """By worker: when the first part of its gradients went out, and when the last one was in."""
+    spans: dict[Place, tuple[float, float]] = {}
+    for event in events:
+        if _op(event) is Op.REDUCE:
+            begin, end = spans.get((event.stage, event.replica), (event.start_s, event.end_s))
+            spans[event.stage, event.replica] = (min(begin, event.start_s), max(end, event.end_s))
+    return spans
+
+
+def _alone_s(events: Sequence[TimelineEvent]) -> float:
+    return sum(end - begin for begin, end in _synchronising(events).values())
+
+
+def _exposed_s(events: Sequence[TimelineEvent]) -> float:
+    computed = max(event.end_s for event in events if _op(event) is Op.BACKWARD)
+    return sum(max(0.0, end - max(begin, computed)) for begin, end in _synchronising(events).values())
+
+
+def _per_iteration(runs: Sequence[_Run], of: Callable[[Sequence[TimelineEvent]], float]) -> float:
+    return statistics.median(of(events) for run in runs for events in run.by_iteration())
+
+
+def _lane_use(setting: Setting, run: _Run, lane: Lane) -> float:
+    """Busy share of a lane, mean over the workers: bytes over what the link carries, or computing over time."""
+    total_s = sum(run.iteration_s) * len(LAYERS) * setting.replicas
+    mine = [event for event in run.events if event.lane is lane]
+    if lane is Lane.COMPUTE:
+        return sum(event.end_s - event.start_s for event in mine) / total_s
+    return sum(event.bytes for event in mine) / (setting.mib_s * MIB) / total_s
+
+
+def run(setting: Setting, progress: Progress) -> Report:
+    """Measures; takes about 8 minutes with the defaults.
+
+    Raises:
+        FuncpipeError: a worker failed.
+    """
+    runs: dict[str, list[_Run]] = {OVERLAPPED: [], WHOLE: [], IN_SEQUENCE: []}
+    planned_s = _planned_s(setting)
+    with open_storage(StoreKind.DIRECTORY) as storage:
+        for repeat in range(setting.repeats):
+            for kind, done in runs.items():
+                progress(f"{kind}, run {repeat + 1} of {setting.repeats} ...")
+                done.append(_train(setting, storage, kind, planned_s))
+    overlapped, whole, sequential = (
+        statistics.median(seconds for each in runs[kind] for seconds in each.iteration_s) for kind in runs
+    )
+    manifest = setting.manifest(OVERLAPPED)
+    critical_s = critical_path_s(manifest, _rates(setting, manifest, runs[OVERLAPPED]))
+    alone_s, exposed_s = _per_iteration(runs[WHOLE], _alone_s), _per_iteration(runs[OVERLAPPED], _exposed_s)
+    figures = {
+        "iteration_over_critical_path": overlapped / critical_s,
+        "sync_hidden_fraction": 1 - exposed_s / alone_s,
+        "sequential_over_overlapped": sequential / overlapped,
+        "gets_per_object": statistics.median(each.gets_per_object for each in runs[OVERLAPPED]),
+        "whole_over_overlapped": whole / overlapped,
+        "iteration_s": overlapped,
+        "critical_path_s": critical_s,
+        "whole_iteration_s": whole,
+        "sequential_iteration_s": sequential,
+        "sync_alone_s": alone_s / len(manifest.places),
+        "sync_exposed_s": exposed_s / len(manifest.places),
+        **{
+            f"{lane.value}_lane_use": statistics.mean(_lane_use(setting, each, lane) for each in runs[OVERLAPPED])
+            for lane in Lane
+        },
+        # 1 is both cores busy all the time: then the machine is measured, not the links.
+        "machine_use": statistics.mean(each.machine_use for each in runs[OVERLAPPED]),
+    }
+    goals = {
+        "iteration_over_critical_path": Goal(most=1.10),
+        "sync_hidden_fraction": Goal(least=0.60),
+        "gets_per_object": Goal(most=1.5),
+    }
+    return Report("pipeline", figures, goals, {**asdict(setting), "layers": LAYERS, "buckets": BUCKETS})
+
+
+def _run(options: argparse.Namespace, progress: Progress) -> Report:
+    setting = Setting(
+        mib_s=options.mib_s,
+        latency_s=options.latency_ms / 1000,
+        width=options.width,
+        iterations=options.iterations,
+        repeats=options.repeats,
+    )
+    return run(setting, progress)
+
+
+def add_command(commands: Commands) -> None:
+    """``python -m bench pipeline``."""
+    default = Setting()
+    description = "a pipeline through slow links, beside its critical path and beside no overlap (about 8 minutes)"
+    command = add_bench(commands, "pipeline", description, _run, default.repeats)
+    command.add_argument("--mib-s", type=at_least(0.1, float), default=default.mib_s, help="of a link, MiB/s")
+    command.add_argument(
+        "--latency-ms", type=at_least(0, float), default=default.latency_s * 1000, help="of a request, ms"
+    )
+    command.add_argument("--width", type=at_least(8, int), default=default.width, help="of the model; a multiple of 4")
+    command.add_argument(
+        "--iterations", type=at_least(1, int), default=default.iterations, help="measured ones of a run"
+    )
