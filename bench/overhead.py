@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -109,8 +108,9 @@ class _Gang:
 
     iteration_s: float
     gets_per_object: float
-    resident_mib: list[float]
-    """By iteration: of the worker that grew most."""
+    early_mib: float
+    late_mib: float
+    """Memory of the worker that grew most."""
     traffic: Traffic
     """Of the iterations that are measured, as ``seconds``."""
     seconds: float
@@ -120,10 +120,12 @@ def _pipeline(storage: Storage, manifest: Manifest, warm_up: int) -> _Gang:
     workers = train(storage, manifest)
     ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
     whole = total(worker.traffic for worker in workers)
+    grown = max(workers, key=lambda worker: worker.late_mib - worker.early_mib)
     return _Gang(
         _paced(ends, warm_up),
         whole.gets / (whole.gets - whole.empty_gets),
-        max(workers, key=attrgetter("growth_mib")).resident_mib,
+        grown.early_mib,
+        grown.late_mib,
         total(change(worker.after[warm_up - 1], worker.after[-1]) for worker in workers),
         ends[-1] - ends[warm_up - 1],
     )
@@ -217,8 +219,8 @@ def _figures(setting: Setting, storage: Storage, ceiling: Ceiling | None, progre
         figures[f"s{stages}_iteration_s"] = statistics.median(gang.iteration_s for gang in ours)
         figures[f"s{stages}_gloo_iteration_s"] = statistics.median(gloo_s for _, gloo_s in pairs)
         figures[f"s{stages}_gets_per_object"] = statistics.median(gang.gets_per_object for gang in ours)
-        figures[f"s{stages}_second_memory_mib"] = statistics.median(gang.resident_mib[1] for gang in ours)
-        figures[f"s{stages}_last_memory_mib"] = statistics.median(gang.resident_mib[-1] for gang in ours)
+        figures[f"s{stages}_early_memory_mib"] = statistics.median(gang.early_mib for gang in ours)
+        figures[f"s{stages}_late_memory_mib"] = statistics.median(gang.late_mib for gang in ours)
         if ceiling:
             uses = [ceiling.use(gang.traffic, gang.seconds) for gang in ours]
             figures[f"s{stages}_emulator_use"] = statistics.median(uses)

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 from contextlib import ExitStack
@@ -51,9 +52,19 @@ class WorkersRun:
     events: list[TimelineEvent]
 
     @property
-    def growth_mib(self) -> float:
-        """Of the process's memory since the second iteration."""
-        return self.resident_mib[-1] - self.resident_mib[1]
+    def early_mib(self) -> float:
+        """Memory in the first third of the iterations from the second on: the median, as allocators give some back
+        now and then."""
+        return statistics.median(self.resident_mib[1 : 1 + self._third])
+
+    @property
+    def late_mib(self) -> float:
+        """The same in the last third."""
+        return statistics.median(self.resident_mib[-self._third :])
+
+    @property
+    def _third(self) -> int:
+        return max(1, (len(self.resident_mib) - 1) // 3)
 
 
 @dataclass(frozen=True)
