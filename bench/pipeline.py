@@ -21,16 +21,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.ceiling import MIB, total
+from bench.ceiling import MIB, change, measure_ceiling, total
 from bench.critical_path import Place, Rates, critical_path_s
 from bench.manifests import CHARGPT, chargpt_manifest
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
-from bench.storage import Storage, StoreKind, open_storage
+from bench.storage import Storage, StoreKind, add_store_option, open_storage
 from bench.training_run import train
 from runtime.factories import build_layers
 from runtime.manifest import Manifest
-from runtime.records import TimelineEvent
+from runtime.records import TimelineEvent, Traffic
 from runtime.schedule import Lane, Op
 from runtime.store_wrappers import LinkSpec
 from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
@@ -57,6 +57,9 @@ class Setting:
     warm_up: int = 3
     """Iterations of each run that are measured, and how many go before them."""
     repeats: int = 3
+    store: StoreKind = StoreKind.DIRECTORY
+    ceiling_s: float = 2.0
+    """For each of the emulator's own figures."""
 
     def manifest(self, kind: str, planned_s: float = 0.0) -> Manifest:
         synchronisation = {"algorithm": Algorithm.PLAIN.value}
@@ -91,6 +94,8 @@ class _Run:
     events: list[TimelineEvent]
     gets_per_object: float
     machine_use: float
+    traffic: Traffic
+    """Of the iterations after the warm-up."""
 
     def by_iteration(self) -> Iterable[list[TimelineEvent]]:
         groups: dict[int, list[TimelineEvent]] = defaultdict(list)
@@ -116,6 +121,7 @@ def _train(setting: Setting, storage: Storage, kind: str, planned_s: float) -> _
         [event for worker in workers for event in worker.events if event.iteration >= first],
         traffic.gets / (traffic.gets - traffic.empty_gets),
         use,
+        total(change(worker.after[first - 1], worker.after[-1]) for worker in workers),
     )
 
 
@@ -205,11 +211,12 @@ def run(setting: Setting, progress: Progress) -> Report:
     """Measures; takes about 8 minutes with the defaults.
 
     Raises:
-        FuncpipeError: a worker failed.
+        FuncpipeError: a worker failed; the emulator did not start.
     """
     runs: dict[str, list[_Run]] = {OVERLAPPED: [], WHOLE: [], IN_SEQUENCE: []}
     planned_s = _planned_s(setting)
-    with open_storage(StoreKind.DIRECTORY) as storage:
+    with open_storage(setting.store) as storage:
+        ceiling = measure_ceiling(setting.store, storage, len(LAYERS) * setting.replicas, setting.ceiling_s, progress)
         for repeat in range(setting.repeats):
             for kind, done in runs.items():
                 progress(f"{kind}, run {repeat + 1} of {setting.repeats} ...")
@@ -244,7 +251,12 @@ def run(setting: Setting, progress: Progress) -> Report:
         "sync_hidden_fraction": Goal(least=0.60),
         "gets_per_object": Goal(most=1.5),
     }
-    return Report("pipeline", figures, goals, {**asdict(setting), "layers": LAYERS, "buckets": BUCKETS})
+    if ceiling:
+        uses = [ceiling.use(each.traffic, sum(each.iteration_s)) for each in runs[OVERLAPPED]]
+        figures |= {**ceiling.figures, "emulator_use": statistics.median(uses)}
+    return Report(
+        "pipeline", figures, {} if ceiling else goals, {**asdict(setting), "layers": LAYERS, "buckets": BUCKETS}
+    )
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:
@@ -254,6 +266,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> Report:
         width=options.width,
         iterations=options.iterations,
         repeats=options.repeats,
+        store=options.store,
     )
     return run(setting, progress)
 
@@ -271,3 +284,4 @@ def add_command(commands: Commands) -> None:
     command.add_argument(
         "--iterations", type=at_least(1, int), default=default.iterations, help="measured ones of a run"
     )
+    add_store_option(command)
