@@ -46,6 +46,11 @@ class GangKeys:
         return f"{self.run}/{self.segment:05d}/{self.attempt:03d}"
 
     @property
+    def inbox_prefix(self) -> str:
+        """Of all that the gang sends."""
+        return f"{self._inbox}/"
+
+    @property
     def _artifacts(self) -> str:
         return f"{segments_prefix(self.run)}{self.segment:05d}/{self.attempt:03d}"
 

@@ -169,6 +169,11 @@ class Mailbox:
         for name in keys.ranges(key, ranges):
             self._own.delete(name)
 
+    def sweep(self, prefix: str) -> None:
+        """Deletes what the worker's own inbox holds below ``prefix``."""
+        for key in list(self._own.list(prefix)):
+            self._own.delete(key)
+
     def wait_own(self, key: str, turn: Turn | None = None) -> Awaited:
         """``wait`` for bytes in the worker's own inbox."""
         return self.wait(self._own, key, turn)

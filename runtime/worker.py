@@ -295,6 +295,8 @@ class Worker:
             if end > self._base.iteration:
                 for name in self._executor.left_behind(end - 1):  # all replicas are done: nobody reads these now
                     self._mailbox.discard(name)
+            for attempt in range(event.attempt):  # what aborted gangs have sent and nobody has read
+                self._mailbox.sweep(keys.GangKeys(event.run, event.segment, attempt).inbox_prefix)
         summary = self._summarise(end, files, checkpoint_s)
         artifacts.put(self.gang.summary(event.stage, event.replica), summary.model_dump_json().encode())
         if self._leader is not None:

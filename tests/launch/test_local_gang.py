@@ -15,6 +15,7 @@ from runtime import keys
 from runtime.errors import UserInputError
 from runtime.records import Abort, Claim, EndReason, FailureKind
 from runtime.schedule import Lane
+from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import LinkSpec
 from tests.gangs import SOURCE, FixtureRun
 
@@ -174,6 +175,7 @@ def test_a_killed_gang_is_tried_again_and_nothing_of_it_is_in_the_result(tmp_pat
     whole = FixtureRun(tmp_path / "whole", **options).train()
     run = FixtureRun(tmp_path / "killed", **options)
     run.gang.start()
+    DirectoryStore(run.root / "inbox-001").put(keys.GangKeys("run", 1, 0).merged(0, 0, 0), b"read by nobody")
     claim = keys.GangKeys("run", 1, 0).claim(1, 1)
     while claim not in run.gang.artifacts.list(claim):
         assert run.gang.poll(), run.gang.stop_reason
@@ -181,6 +183,7 @@ def test_a_killed_gang_is_tried_again_and_nothing_of_it_is_in_the_result(tmp_pat
     os.kill(int(worker.removeprefix("local-")), signal.SIGKILL)
     run.gang.wait()
     assert run.gang.stop_reason is None
+    assert run.inbox_objects == [], "the gang that went on has swept up"
     (aborted,) = [outcome for outcome in run.outcomes if isinstance(outcome, Abort)]
     assert (aborted.failure.kind, aborted.retryable) == (FailureKind.DIED, True)
     assert all(torch.equal(run.weights[name], value) for name, value in whole.weights.items())
