@@ -38,7 +38,10 @@ class VirtualMachine:
     usd_per_hour: float
 
 
-VIRTUAL_MACHINES = (  # [ec2]; vCPUs, memory, network: aws.amazon.com/ec2/instance-types/c5, Gbit/s in 10^9 bits
+# Prices: [ec2]. vCPUs and memory: docs.aws.amazon.com/AWSEC2/latest/UserGuide/compute-optimized-instances.html, read
+# 2026-11-24. Network, of 10^9 bits: what DescribeInstanceTypes says of the largest; of the others, which it calls
+# "up to 10 Gigabit", a quarter and half of that as the part that lasts: not checked against a page of AWS.
+VIRTUAL_MACHINES = (
     VirtualMachine("c5.2xlarge", 8, 16 * MB_PER_GB, 2.5e9 / 8, 0.34),
     VirtualMachine("c5.4xlarge", 16, 32 * MB_PER_GB, 5e9 / 8, 0.68),
     VirtualMachine("c5.12xlarge", 48, 96 * MB_PER_GB, 12e9 / 8, 2.04),

@@ -3,7 +3,7 @@
 Sources, all read 2026-11-21:
   [lambda]  docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
   [sfn]     docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
-  [scaling] docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html, "Concurrency scaling rate"
+  [scaling] docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html, "Concurrency scaling rate"
   [s3]      docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
   [api]     the service model in botocore 1.44.5
 """
