@@ -49,7 +49,7 @@ class _Worker:
     """The instruction that is next."""
     iteration: int = 0
     free_s: float = 0.0
-    """When computing may go on; the links are free from then on, too, if not later."""
+    """When computing may go on."""
     up_free_s: float = 0.0
     down_free_s: float = 0.0
     arrived_s: dict[tuple[int, Instruction], float] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
     schedule order   L0  RF0  L1  RF1  RB0  RB1 │ L0  RF0 ...        │ the next iteration
                      taken    └── requested ──┘
-                              at most IN_FLIGHT
+                              at most Lanes.ahead
 
 Requests run ahead of the compute lane, across iterations too, so that an object is on its way before it is needed.
 """
