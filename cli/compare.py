@@ -58,11 +58,11 @@ def compare(args: argparse.Namespace, screen: "Screen") -> int:
 
 def _view(ours: "Planned", others: "list[Planned | Impossible]", verdict: str | None, bound: bool) -> "Group":
     from rich.console import Group
-    from rich.table import Table
 
+    from cli.tables import FittingTable
     from planner.baselines import Impossible
 
-    table = Table(title="the whole run, as predicted")
+    table = FittingTable(title="the whole run, as predicted")
     table.add_column("plan")
     for heading in ("workers", "s/iteration", "run s", "USD", "time", "cost"):
         table.add_column(heading, justify="right")

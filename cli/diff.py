@@ -41,7 +41,8 @@ def diff(args: argparse.Namespace, screen: "Screen") -> int:
 
 def _view(found: "Difference") -> "Group":
     from rich.console import Group
-    from rich.table import Table
+
+    from cli.tables import FittingTable
 
     lines = [
         f"predicted {name}: {'from 0' if ratio is None else f'{ratio - 1:+.1%}'}"
@@ -53,7 +54,7 @@ def _view(found: "Difference") -> "Group":
         lines.append(f"made from another {', another '.join(other)}")
     if not found.changes:
         return Group("the plans are the same", *lines)
-    table = Table()
+    table = FittingTable()
     for heading in ("key", "before", "after"):
         table.add_column(heading, overflow="fold")
     for change in found.changes:

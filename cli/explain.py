@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
     from cli.screen import Screen
+    from cli.tables import FittingTable
     from planner.explain import Explanation, NextPlan
     from planner.pricing import Bill
 
@@ -75,10 +75,10 @@ def _view(explanation: "Explanation") -> "Group":
     return Group(*parts)  # type: ignore[arg-type]
 
 
-def _lanes(explanation: "Explanation") -> "Table":
-    from rich.table import Table
+def _lanes(explanation: "Explanation") -> "FittingTable":
+    from cli.tables import FittingTable
 
-    table = Table(title=f"{explanation.name} on {explanation.platform}: seconds per iteration and worker")
+    table = FittingTable(title=f"{explanation.name} on {explanation.platform}: seconds per iteration and worker")
     for heading in ("stage", "layers"):
         table.add_column(heading)
     for heading in ("memory MB", "replicas", "download", "compute", "upload", "synchronise"):
@@ -98,10 +98,10 @@ def _lanes(explanation: "Explanation") -> "Table":
     return table
 
 
-def _memory(explanation: "Explanation") -> "Table":
-    from rich.table import Table
+def _memory(explanation: "Explanation") -> "FittingTable":
+    from cli.tables import FittingTable
 
-    table = Table(title="memory of one worker, MB")
+    table = FittingTable(title="memory of one worker, MB")
     table.add_column("item")
     for stage in explanation.stages:
         table.add_column(f"stage {stage.index}", justify="right")
@@ -116,10 +116,10 @@ def _memory(explanation: "Explanation") -> "Table":
     return table
 
 
-def _bill(what: str, bill: "Bill") -> "Table":
-    from rich.table import Table
+def _bill(what: str, bill: "Bill") -> "FittingTable":
+    from cli.tables import FittingTable
 
-    table = Table(title=f"{what}: {bill.total_usd:.3g} USD")
+    table = FittingTable(title=f"{what}: {bill.total_usd:.3g} USD")
     table.add_column("item")
     for heading in ("quantity", "unit", "USD per unit", "USD"):
         table.add_column(heading, justify="right")

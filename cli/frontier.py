@@ -73,12 +73,12 @@ def frontier(args: argparse.Namespace, screen: "Screen") -> int:
 
 def _view(name: str, choices: "Choices") -> "Group":
     from rich.console import Group
-    from rich.table import Table
 
+    from cli.tables import FittingTable
     from planner.baselines import planned
     from planner.choice import duration_text
 
-    table = Table(title=f"{name}: from fast to cheap")
+    table = FittingTable(title=f"{name}: from fast to cheap")
     for heading in ("time", "USD", "s/iteration", "workers"):
         table.add_column(heading, justify="right")
     table.add_column("stages")

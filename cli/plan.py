@@ -145,11 +145,11 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
 
 def _view(manifest: "Manifest") -> "Group":
     from rich.console import Group
-    from rich.table import Table
 
     from cli.progress import spending_line
+    from cli.tables import FittingTable
 
-    table = Table(title=f"{manifest.name} on {manifest.platform}: {manifest.workers} workers")
+    table = FittingTable(title=f"{manifest.name} on {manifest.platform}: {manifest.workers} workers")
     table.add_column("stage")
     table.add_column("layers")
     for heading in ("memory MB", "replicas", "compute s", "down s", "up s", "sync s", "peak MB"):

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from cli.screen import Screen
+    from cli.tables import FittingTable
     from planner.job import Job
     from planner.profile_format import Profile
 
@@ -58,10 +57,10 @@ def profile(args: argparse.Namespace, screen: "Screen") -> int:
     return 0
 
 
-def _table(measured: "Profile") -> "Table":
-    from rich.table import Table
+def _table(measured: "Profile") -> "FittingTable":
+    from cli.tables import FittingTable
 
-    table = Table(
+    table = FittingTable(
         title=f"one micro-batch of {measured.micro_batch_size} samples, 1 thread; "
         f"a worker's base memory is {measured.base_bytes / 2**20:,.0f} MB"
     )

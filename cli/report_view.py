@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.progress import describe_failure, duration
+from cli.tables import FittingTable
 
 if TYPE_CHECKING:
     from launch.report import Report
@@ -30,8 +31,8 @@ def _megabytes(value: float | None) -> str:
     return "not measured" if value is None else f"{value:,.0f}"
 
 
-def _table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+def _table(title: str, *columns: str, right: tuple[int, ...] = ()) -> FittingTable:
+    table = FittingTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     return table
@@ -74,7 +75,7 @@ def _overview_rows(report: "Report") -> list[tuple[str, str]]:
     ]
 
 
-def _memory(report: "Report") -> Table:
+def _memory(report: "Report") -> FittingTable:
     table = _table(
         "Memory per worker, MB", "stage", "layers", "replicas", "predicted", "measured", "size", right=(2, 3, 4, 5)
     )
@@ -90,7 +91,7 @@ def _memory(report: "Report") -> Table:
     return table
 
 
-def _bill(report: "Report") -> Table:
+def _bill(report: "Report") -> FittingTable:
     title = "Cost" if report.kind == "aws" else "The same run on AWS would have cost"
     table = _table(f"{title} (list prices of us-east-1)", "item", "quantity", "unit price", "USD", right=(1, 2, 3))
     for line in report.bill.lines:
