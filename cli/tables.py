@@ -20,7 +20,7 @@ def _widths(column: Column) -> tuple[int, int]:
 
 
 class FittingTable(Table):
-    """A table of texts. Columns give way down to their longest word; where that is too wide, lists are drawn instead."""
+    """A table of texts. Columns give way down to their longest word; where that is too wide, lists are drawn."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [_widths(column) for column in self.columns]
