@@ -138,7 +138,7 @@ def starter_statements(
     executions_arn: str,
     stack_arn: str,
     function_arns: Sequence[str],
-    log_group_arns: Sequence[str],
+    log_group_arn: str,
 ) -> list[iam.PolicyStatement]:
     """``STARTER_ACCESS`` as policy statements, and what else the ``funcpipe`` command asks of AWS for a run."""
     return [
@@ -151,7 +151,7 @@ def starter_statements(
         iam.PolicyStatement(
             actions=["lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration"], resources=list(function_arns)
         ),
-        iam.PolicyStatement(actions=["logs:FilterLogEvents"], resources=list(log_group_arns)),
+        iam.PolicyStatement(actions=["logs:FilterLogEvents"], resources=[log_group_arn]),
     ]
 
 

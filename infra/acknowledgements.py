@@ -95,16 +95,15 @@ def acknowledge_zip_function(function: IConstruct) -> None:
     acknowledge(function, "L1", ZIP_RUNTIME)
 
 
-def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket) -> None:
+def acknowledge_workflow(workflow: IConstruct, *, artifacts: s3.IBucket, tracing: bool) -> None:
     """The state machine, and the policies of its Distributed Maps if there are any."""
     role, machine = workflow.node.find_child("Role"), workflow.node.find_child("StateMachine")
     acknowledge(role, _on(role, artifacts.arn_for_objects(keys.OUTCOME_FORMAT.format("*", "*", "*"))), OUTCOMES)
     acknowledge(machine, "SF1", EXECUTION_LOG)
-    traced = workflow.node.try_find_child("Tracing")
-    if traced is None:
-        acknowledge(machine, "SF2", NO_TRACING)
+    if tracing:
+        acknowledge(role, _on(role, "*"), TRACING)
     else:
-        acknowledge(traced, _on(traced, "*"), TRACING)
+        acknowledge(machine, "SF2", NO_TRACING)
     generated = machine.node.try_find_child("DistributedMapPolicy")
     granted = workflow.node.try_find_child("OwnExecutions")
     for policy, reason in ((generated, NOT_RENDERED), (granted, EXECUTIONS)):

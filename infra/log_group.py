@@ -1,4 +1,9 @@
-"""A function's log group: retention, deleted with the stack, and leave to write to it and nothing else."""
+"""Functions' log group: retention, deleted with the stack, and leave to write to it and nothing else.
+
+All stages of a training share one: its streams name function and version
+(docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html, read 2026-11-26), one query finds what
+happened to a gang, and a group per stage would count against CloudFormation's 500 resources.
+"""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -7,7 +12,7 @@ from constructs import Construct
 
 
 class FunctionLogGroup(logs.LogGroup):
-    """Given to a function at its creation, since Lambda would otherwise make a log group that never expires."""
+    """Given to functions at their creation, since Lambda would otherwise make log groups that never expire."""
 
     def __init__(self, scope: Construct, construct_id: str, *, retention: logs.RetentionDays) -> None:
         super().__init__(scope, construct_id, retention=retention, removal_policy=RemovalPolicy.DESTROY)

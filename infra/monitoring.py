@@ -1,8 +1,8 @@
 """A dashboard and alarms for one training. They cost money while deployed, so they are there only when asked for.
 
 Per month in us-east-1: USD 3 for a dashboard beyond an account's first three; USD 0.10 for each metric that an alarm
-looks at, here 2 for the executions, 2 per stage, and 1 or 2 of the workers' own; USD 0.30 for each custom metric, by
-the hours in which it has data, here up to 5 and 1 per stage. A GB of log is USD 0.50. (As
+looks at, here 2 for the executions, and 2 or 3 of the workers' own; USD 0.30 for each custom metric, by
+the hours in which it has data, here up to 6 and 1 per stage. A GB of log is USD 0.50. (As
 cloudburn.io/blog/amazon-cloudwatch-pricing and signoz.io/guides/cloudwatch-pricing give them in February 2026, read
 2026-11-22.)
 """
@@ -21,9 +21,6 @@ from runtime.manifest import Manifest
 from runtime.metrics import NAMESPACE
 
 _MINUTE = Duration.minutes(1)
-_METRICS_OF_AN_ALARM = 10
-"""CloudWatch's limit for an alarm on an expression
-(docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html)."""
 _WIDTH = 8
 _HEIGHT = 6
 """A third of a dashboard's width, and CDK's usual height."""
@@ -44,7 +41,7 @@ class Monitoring(Construct):
 
     Args:
         training: dimension of the workers' own metrics, as in their FUNCPIPE_METRICS.
-        functions: of the stages, in order.
+        stages: their functions and aliases, in order.
         no_progress_s: seconds without the end of an iteration that are an alarm.
         budget_usd: of a run; the use of 80 % of it is an alarm.
         topic: is told when an alarm goes off and when it is over; None shows alarms on the console only.
@@ -59,7 +56,7 @@ class Monitoring(Construct):
         construct_id: str,
         *,
         training: str,
-        functions: Sequence[lambda_.IFunction],
+        stages: Sequence[tuple[lambda_.IFunction, lambda_.IAlias]],
         state_machine: sfn.IStateMachine,
         no_progress_s: float,
         budget_usd: float | None,
@@ -79,30 +76,26 @@ class Monitoring(Construct):
                 self._worker_metric("SinceProgressSeconds", "Maximum"),
                 no_progress_s,
             ),
+            # Not the functions' own errors: an alarm looks at ten metrics at most, which is six alarms for 60 stages. A
+            # worker that is killed, or cannot start, is told of by those of its gang that stop for it; where there is
+            # none of them, and no attempt fares better, the execution fails.
+            self._limit("WorkerFailed", "A worker has failed", self._worker_metric("Failures", "Sum"), 0),
         ]
         if budget_usd is not None:
             told = f"A run has used {BUDGET_SHARE:.0%} of its budget of USD {budget_usd:g}"
             self.alarms.append(
                 self._limit("Budget", told, self._worker_metric("SpentUSD", "Maximum"), BUDGET_SHARE * budget_usd)
             )
-        for first in range(0, len(functions), _METRICS_OF_AN_ALARM):
-            group = dict(list(enumerate(functions))[first : first + _METRICS_OF_AN_ALARM])
-            stages = f"stages {first} to {max(group)}"
-            errors = {f"stage{index}": f.metric_errors(period=_MINUTE) for index, f in group.items()}
-            throttles = {f"stage{index}": f.metric_throttles(period=_MINUTE) for index, f in group.items()}
-            self.alarms += [
-                self._alarm(f"Errors{first}", f"A worker of {stages} has failed", errors),
-                self._alarm(
-                    f"Throttles{first}", f"A worker of {stages} could not start: concurrency is used up", throttles
-                ),
-            ]
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.hours(3))
-        self.dashboard.add_widgets(*self._training_widgets(len(functions)))
+        self.dashboard.add_widgets(*self._training_widgets(len(stages)))
         self.dashboard.add_widgets(
             _graph(
-                "Seconds since an iteration's end; stalls",
+                "Seconds since an iteration's end; stalls, failures",
                 [self._worker_metric("SinceProgressSeconds", "Maximum", "longest of the stages")],
-                right=[self._worker_metric("Stalls", "Sum", "workers that gave up waiting")],
+                right=[
+                    self._worker_metric("Stalls", "Sum", "workers that gave up waiting"),
+                    self._worker_metric("Failures", "Sum", "workers that failed, and stopped for it"),
+                ],
                 line=no_progress_s,
                 line_label="alarm",
             ),
@@ -112,10 +105,10 @@ class Monitoring(Construct):
                 line=budget_usd,
                 line_label="budget",
             ),
-            _concurrency_widget(functions),
+            _concurrency_widget([function for function, _ in stages]),
         )
         self.dashboard.add_widgets(
-            *_service_widgets(functions, state_machine),
+            *_service_widgets([alias for _, alias in stages], state_machine),
             cloudwatch.AlarmStatusWidget(alarms=self.alarms, width=_WIDTH, height=_HEIGHT, title="Alarms"),
         )
 
@@ -170,6 +163,7 @@ class Monitoring(Construct):
 
 
 def _concurrency_widget(functions: Sequence[lambda_.IFunction]) -> cloudwatch.IWidget:
+    """Of functions, as reserved concurrency is: all their versions share it."""
     workers = [
         function.metric("ConcurrentExecutions", period=_MINUTE, statistic="Maximum", label=f"stage {index}")
         for index, function in enumerate(functions)
@@ -177,16 +171,14 @@ def _concurrency_widget(functions: Sequence[lambda_.IFunction]) -> cloudwatch.IW
     return _graph("Workers at once", workers)
 
 
-def _service_widgets(
-    functions: Sequence[lambda_.IFunction], state_machine: sfn.IStateMachine
-) -> list[cloudwatch.IWidget]:
-    each = list(enumerate(functions))
+def _service_widgets(aliases: Sequence[lambda_.IAlias], state_machine: sfn.IStateMachine) -> list[cloudwatch.IWidget]:
+    each = list(enumerate(aliases))
     trouble = [
         metric
-        for index, function in each
+        for index, alias in each
         for metric in (
-            function.metric_errors(period=_MINUTE, label=f"stage {index} errors"),
-            function.metric_throttles(period=_MINUTE, label=f"stage {index} throttles"),
+            alias.metric_errors(period=_MINUTE, label=f"stage {index} errors"),
+            alias.metric_throttles(period=_MINUTE, label=f"stage {index} throttles"),
         )
     ]
     runs = [

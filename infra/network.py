@@ -14,6 +14,7 @@ group; they take minutes to come and go, so the first deployment and the removal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -57,23 +58,21 @@ def network(
     return Network(vpc, chosen, security_groups)
 
 
-def interface_statement() -> iam.PolicyStatement:
-    """Leave to make and remove the function's network interfaces: for Lambda, which has only the function's role."""
-    return iam.PolicyStatement(actions=_INTERFACE_ACTIONS, resources=["*"])
+def interface_statements(scope: Construct) -> list[iam.PolicyStatement]:
+    """Leave to make and remove a function's network interfaces: for Lambda, which has only the function's role.
 
-
-def refuse_interfaces_to_code(scope: Construct, roles: Sequence[iam.IRole], function_arns: Sequence[str]) -> None:
-    """Takes that leave from the code that runs in the functions, as AWS recommends; one policy for all roles."""
-    iam.Policy(
-        scope,
-        "NoInterfacesByCode",
-        roles=list(roles),
-        statements=[
-            iam.PolicyStatement(
-                effect=iam.Effect.DENY,
-                actions=_INTERFACE_ACTIONS,
-                resources=["*"],
-                conditions={"ArnEquals": {"lambda:SourceFunctionArn": list(function_arns)}},
-            )
-        ],
+    It is taken from the code that runs in a function, as AWS recommends. Requests of such code, and no others, tell
+    which function they come from; here it may be any of the account, since the role is there before its function is.
+    """
+    functions = Stack.of(scope).format_arn(
+        service="lambda", resource="function", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
     )
+    return [
+        iam.PolicyStatement(actions=_INTERFACE_ACTIONS, resources=["*"]),
+        iam.PolicyStatement(
+            effect=iam.Effect.DENY,
+            actions=_INTERFACE_ACTIONS,
+            resources=["*"],
+            conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
+        ),
+    ]

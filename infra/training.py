@@ -17,8 +17,9 @@ from infra.access import artifact_patterns, neighbours, starter_statements, work
 from infra.artifact_bucket import ArtifactBucket
 from infra.bucket_emptier import fit_bucket_emptier, narrow_bucket_policy
 from infra.code_folder import SOURCE_FOLDER
+from infra.log_group import FunctionLogGroup
 from infra.monitoring import Monitoring, no_progress_s
-from infra.network import network, refuse_interfaces_to_code
+from infra.network import network
 from infra.packaging import Packaging, PrebuiltImage, stage_code
 from infra.stage_function import StageFunction
 from infra.sync_bucket import SyncBucket
@@ -45,7 +46,7 @@ class FuncPipeTraining(Construct):
         encryption_key: encrypts the buckets' objects with this key (SSE-KMS) instead of S3's own (SSE-S3). The key's
             policy must leave access to the account's IAM, as CDK's default does.
         permissions_boundary: set on every role.
-        log_retention: of the functions' log groups, which are deleted with the stack in any case.
+        log_retention: of the workers' log group, which is deleted with the stack in any case.
         removal_policy: of the construct's own artifact bucket, DESTROY or RETAIN; by default what the manifest's
             ``on_destroy`` says.
         vpc: workers run in it; infra/network.py says what it must offer.
@@ -64,6 +65,7 @@ class FuncPipeTraining(Construct):
         artifacts: the artifact bucket.
         artifacts_stay: whether they outlive the stack.
         inboxes, stage_functions: one per stage, in order.
+        log_group: of the workers of all stages.
         monitoring: None unless asked for.
         workflow: its ``state_machine`` runs the training; input of an execution: {"run": RUN}.
 
@@ -134,6 +136,7 @@ class FuncPipeTraining(Construct):
             narrow_bucket_policy(bucket)
         place = network(self, vpc, vpc_subnets, security_groups) if vpc is not None else None
 
+        self.log_group = FunctionLogGroup(self, "Logs", retention=log_retention)
         self.stage_functions: list[StageFunction] = []
         for index, stage in enumerate(manifest.stages):
             near = [index, *neighbours(index, len(stages))]
@@ -145,7 +148,7 @@ class FuncPipeTraining(Construct):
                 code=code,
                 architecture=manifest.architecture,
                 timeout_s=manifest.segment.timeout_s,
-                log_retention=log_retention,
+                log_group=self.log_group,
                 environment={
                     "FUNCPIPE_STAGE": str(index),
                     "FUNCPIPE_SOURCE": SOURCE_FOLDER,
@@ -178,28 +181,22 @@ class FuncPipeTraining(Construct):
             # Deleted before the buckets are emptied, so that no worker can refill them.
             stage_function.function.node.add_dependency(self.artifacts, *(self.inboxes[other] for other in near))
             self.stage_functions.append(stage_function)
-        if place is not None:
-            refuse_interfaces_to_code(
-                self,
-                [stage.role for stage in self.stage_functions],
-                [stage.function.function_arn for stage in self.stage_functions],
-            )
 
         self.workflow = Workflow(
             self,
             "Workflow",
             manifest=manifest,
-            functions=[stage.function for stage in self.stage_functions],
+            functions=[stage.alias for stage in self.stage_functions],
             artifacts=self.artifacts,
             tracing=tracing,
         )
-        acknowledgements.acknowledge_workflow(self.workflow, artifacts=self.artifacts)
+        acknowledgements.acknowledge_workflow(self.workflow, artifacts=self.artifacts, tracing=tracing)
         self.monitoring = (
             Monitoring(
                 self,
                 "Monitoring",
                 training=name,
-                functions=[stage.function for stage in self.stage_functions],
+                stages=[(stage.function, stage.alias) for stage in self.stage_functions],
                 state_machine=self.workflow.state_machine,
                 no_progress_s=no_progress_s(manifest),
                 budget_usd=manifest.spending.budget_usd if budget_usd is None else budget_usd,
@@ -227,7 +224,7 @@ class FuncPipeTraining(Construct):
             executions_arn=executions,
             stack_arn=stack.stack_id,
             function_arns=[stage.function.function_arn for stage in self.stage_functions],
-            log_group_arns=[stage.log_group.log_group_arn for stage in self.stage_functions],
+            log_group_arn=self.log_group.log_group_arn,
         )
         grants = [
             iam.Grant.add_to_principal(

@@ -44,10 +44,10 @@ _FIRST_BACK_OFF_S = 5
 
 
 class Workflow(Construct):
-    """The state machine, with leave to invoke exactly the functions of the stages, and to read and write outcomes.
+    """The state machine, with leave to invoke exactly the stages' aliases, and to read and write outcomes.
 
     Args:
-        functions: of the manifest's stages, in order.
+        functions: the aliases of the manifest's stages, in order.
         artifacts: the bucket of the runs' records.
         tracing: executions are traced by X-Ray.
 
@@ -61,7 +61,7 @@ class Workflow(Construct):
         construct_id: str,
         *,
         manifest: plan.Manifest,
-        functions: Sequence[lambda_.IFunction],
+        functions: Sequence[lambda_.IAlias],
         artifacts: s3.IBucket,
         tracing: bool = False,
     ) -> None:
@@ -82,6 +82,7 @@ class Workflow(Construct):
                     ]
                 ),
                 "DecideOutcomes": iam.PolicyDocument(statements=workflow_statements(artifacts)),
+                **({"Tracing": iam.PolicyDocument(statements=[tracing_statement()])} if tracing else {}),
             },
         )
         self.state_machine = sfn.StateMachine(
@@ -96,12 +97,10 @@ class Workflow(Construct):
                 **{f"Stage{index}": stage_label(index, stage) for index, stage in enumerate(manifest.stages)},
             },
             timeout=Duration.seconds(self._attempts * attempt_s(manifest)),
-            # What CDK would add by itself also allows every version and alias of the functions.
+            # What CDK would add by itself also allows what is below the aliases' ARNs.
             role=role.without_policy_updates(),
             tracing_enabled=tracing or None,
         )
-        if tracing:
-            iam.Policy(self, "Tracing", roles=[role], statements=[tracing_statement()])
         self._allow_own_executions(role)
 
     def _definition(self, functions: Sequence[lambda_.IFunction]) -> sfn.IChainable:

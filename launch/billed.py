@@ -1,4 +1,9 @@
-"""What Lambda says it billed: the REPORT lines of the stage functions' log groups."""
+"""What Lambda says it billed: the REPORT lines in the stage functions' log.
+
+A REPORT line does not say of which function it is; the name of its stream does, where the log group was chosen at
+deployment: YYYY/MM/DD/FUNCTION[VERSION]ID.
+(docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html, read 2026-11-26)
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,6 +18,7 @@ _REPORT = re.compile(
     r"\s+Billed Duration: (?P<billed>[\d.]+) ms\s+Memory Size: (?P<memory>\d+) MB"
     r"\s+Max Memory Used: (?P<used>\d+) MB(?:\s+Init Duration: (?P<init>[\d.]+) ms)?"
 )
+_STREAM = re.compile(r"\d{4}/\d{2}/\d{2}/(?P<function>[A-Za-z0-9_-]+)\[.*")
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,19 @@ def invocations(functions: list[StageFunction], begin_s: float, end_s: float, *,
     found: dict[str, Invocation] = {}
     with aws_errors():
         logs = logs or client("logs")
-        for function in functions:
-            for line, at in _report_lines(logs, function.log_group, begin_s, end_s):
-                if invocation := parse_report(line, function.stage, at):
+        stages = {function.name: function.stage for function in functions}
+        for log_group in dict.fromkeys(function.log_group for function in functions):
+            for line, at, stream in _report_lines(logs, log_group, begin_s, end_s):
+                name = _STREAM.fullmatch(stream)
+                if name is None or name["function"] not in stages:
+                    continue
+                if invocation := parse_report(line, stages[name["function"]], at):
                     found[invocation.request_id] = invocation
     return list(found.values())
 
 
-def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float]]:
+def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float, str]]:
+    """Message, Unix time and stream of each event."""
     pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=log_group,
         startTime=int(begin_s * 1_000),
@@ -74,4 +85,4 @@ def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> It
     )
     for page in pages:
         for event in page["events"]:
-            yield event["message"], event["timestamp"] / 1_000
+            yield event["message"], event["timestamp"] / 1_000, event["logStreamName"]

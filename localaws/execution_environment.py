@@ -44,6 +44,7 @@ class FunctionVersion:
     code: Path
     memory_mb: int
     timeout_s: float
+    version: str = "$LATEST"
     variables: tuple[tuple[str, str], ...] = ()
 
 
@@ -91,7 +92,7 @@ class ExecutionEnvironment:
         """Runs the handler on one event, starting the process if this is the environment's first."""
         failed_init = self._start(request_id) if self._process is None else None
         began = time.monotonic()
-        log = [*self._log.take(), f"START RequestId: {request_id} Version: $LATEST"]
+        log = [*self._log.take(), f"START RequestId: {request_id} Version: {self.function.version}"]
         outcome = failed_init or self._run(payload, request_id)
         duration_s = time.monotonic() - began
         log += self._log.take()
@@ -189,7 +190,7 @@ class ExecutionEnvironment:
             "AWS_LAMBDA_RUNTIME_API": self._api.address,
             "AWS_LAMBDA_FUNCTION_NAME": self.function.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.function.memory_mb),
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_VERSION": self.function.version,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         }
 

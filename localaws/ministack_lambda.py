@@ -2,20 +2,22 @@
 
 Python functions go to the pool. Node functions (CDK's own custom resources) stay with MiniStack's worker, which knows
 how to deliver their answers to its CloudFormation. Other gaps closed here: ReservedConcurrentExecutions of a template,
-the size limit of a request, processes of a function that CloudFormation deletes, and late log lines of a deleted
-function, which would make its log group anew.
+and of a function's published versions; versions that go on while the function is changed; the size limit of a request;
+processes of a function that CloudFormation deletes; names of log streams, and late log lines of a deleted function,
+which would make its log group anew.
 """
 
 import io
 import json
 import threading
-import time
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ministack.core.responses import error_response_json
-from ministack.services import lambda_svc
+from ministack.services import cloudwatch_logs, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 from localaws.execution_environment import FunctionVersion
@@ -34,7 +36,6 @@ def install(pool: Pool, code_folder: Path, endpoint: str) -> None:
     require_adapted_version()
     _run_in_pool(pool, CodeFolder(code_folder), endpoint)
     _end_processes(pool)
-    _keep_log_groups_deleted()
     _limit_requests()
     _reserve_concurrency()
 
@@ -66,17 +67,15 @@ def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str) -> None:
             outcome = error_outcome(
                 "Runtime.InvalidImage", "The local emulator runs no images: deploy with -c packaging=zip instead."
             )
-            log = []
+            log: list[str] = []
         elif config.get("Runtime", "").startswith("python"):
             payload = json.dumps(event, ensure_ascii=False).encode()
             result = pool.invoke(function_version(func, config, code, endpoint), payload, request_id)
             outcome, log = result.outcome, result.log
         else:
             return dispatch(func, config, event, request_id, started)
-        text = "\n".join(log)
-        duration_ms = int((time.time() - started) * 1000)
-        lambda_svc._emit_lambda_logs(func, request_id, text, outcome.failed, duration_ms, log_source="rie")
-        answer: Record = {"body": _parsed(outcome.body), "log": text}
+        _write_log(config, log)
+        answer: Record = {"body": _parsed(outcome.body), "log": "\n".join(log)}
         return {**answer, "error": True} if outcome.failed else answer
 
     lambda_svc._execute_function_dispatch = dispatch_in_pool
@@ -84,7 +83,7 @@ def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str) -> None:
 
 def function_version(func: Record, config: Record, code: CodeFolder, endpoint: str) -> FunctionVersion:
     """MiniStack's record of a function as what our environments are made from."""
-    name, arn = config["FunctionName"], config["FunctionArn"]
+    name, arn, version = config["FunctionName"], config["FunctionArn"], config["Version"]
     region = arn.split(":")[3]
     variables = {
         "AWS_REGION": region,
@@ -93,7 +92,7 @@ def function_version(func: Record, config: Record, code: CodeFolder, endpoint: s
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{config['Runtime']}",
         "AWS_LAMBDA_LOG_GROUP_NAME": config.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": f"[$LATEST]{config['CodeSha256'][:8]}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{name}[{version}]{config['CodeSha256'][:8]}",
         **lambda_svc.execution_credentials(config),
         **lambda_svc._runtime_env_vars(config),
     }
@@ -104,6 +103,7 @@ def function_version(func: Record, config: Record, code: CodeFolder, endpoint: s
         code=code.unpacked(config["CodeSha256"], func["code_zip"]),
         memory_mb=int(config.get("MemorySize", 128)),
         timeout_s=float(config.get("Timeout", 3)),
+        version=version,
         variables=tuple(sorted((key, str(value)) for key, value in variables.items())),
     )
 
@@ -119,8 +119,12 @@ def _end_processes(pool: Pool) -> None:
     invalidate = lambda_svc.invalidate_worker
 
     def invalidate_everywhere(func_name: str, *args: Any, **kwargs: Any) -> None:
-        """Called by MiniStack when a function's code or settings change, and when it is deleted by the Lambda API."""
-        pool.drop(lambda function: function.name == func_name)
+        """Called by MiniStack when a function's code or settings change, and when it is deleted by the Lambda API.
+
+        A change is of $LATEST alone: what is published does not change, and what runs of it goes on.
+        """
+        deleted = func_name not in lambda_svc._functions
+        pool.drop(lambda function: function.name == func_name and (deleted or function.version == "$LATEST"))
         invalidate(func_name, *args, **kwargs)
 
     lambda_svc.invalidate_worker = invalidate_everywhere
@@ -132,16 +136,35 @@ def _end_processes(pool: Pool) -> None:
         invalidate_everywhere(physical_id)
 
     handlers["delete"] = delete_with_processes
+    versions = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Version"]
+    delete_version = versions["delete"]
+
+    def delete_version_with_processes(physical_id: str, properties: Record) -> None:
+        """A deployment deletes a version when the next one is there; what runs of it comes to its end."""
+        delete_version(physical_id, properties)
+        name, version = physical_id.split(":")[-2:]
+        pool.drop(lambda function: (function.name, function.version) == (name, version), busy=False)
+
+    versions["delete"] = delete_version_with_processes
 
 
-def _keep_log_groups_deleted() -> None:
-    emit = lambda_svc._emit_lambda_logs
+def _write_log(config: Record, lines: list[str]) -> None:
+    """In a stream named as AWS names them: in a group of one's own choice, the function's name is in it.
 
-    def emit_for_existing(func: Record, *args: Any, **kwargs: Any) -> None:
-        if (func.get("config") or func).get("FunctionName") in lambda_svc._functions:
-            emit(func, *args, **kwargs)
-
-    lambda_svc._emit_lambda_logs = emit_for_existing
+    Not for a function that was deleted meanwhile: its log group would be made anew.
+    (docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html, read 2026-11-26)
+    """
+    name, now = config["FunctionName"], datetime.now(UTC)
+    if name not in lambda_svc._functions:
+        return
+    default = f"/aws/lambda/{name}"
+    group = config.get("LoggingConfig", {}).get("LogGroup") or default
+    stream = f"{now:%Y/%m/%d}/{'' if group == default else name}[{config['Version']}]{uuid4().hex}"
+    place = {"logGroupName": group, "logStreamName": stream}
+    events = [{"timestamp": int(now.timestamp() * 1000), "message": line} for line in lines]
+    cloudwatch_logs._create_log_group({"logGroupName": group})  # answers that it is there, if it is
+    cloudwatch_logs._create_log_stream(place)
+    cloudwatch_logs._put_log_events({**place, "logEvents": events})
 
 
 def _limit_requests() -> None:
@@ -160,6 +183,13 @@ def _limit_requests() -> None:
 
 
 def _reserve_concurrency() -> None:
+    reserved_concurrency = lambda_svc._reserved_concurrency
+
+    def reserved_by_function(func: Record, config: Record) -> Any:
+        """MiniStack looks for it at what is run, where a published version has none."""
+        return reserved_concurrency(lambda_svc._functions.get(config["FunctionName"], func), config)
+
+    lambda_svc._reserved_concurrency = reserved_by_function
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     create, update = handlers["create"], handlers["update"]
 

@@ -27,12 +27,13 @@ class Pool:
         finally:
             self._give_back(environment)
 
-    def drop(self, belongs: Callable[[FunctionVersion], bool]) -> None:
-        """Ends the environments of the functions for which ``belongs`` is true, busy ones too."""
+    def drop(self, belongs: Callable[[FunctionVersion], bool], *, busy: bool = True) -> None:
+        """Ends the environments of the functions for which ``belongs`` is true; without ``busy`` only idle ones."""
         with self._lock:
             gone = [function for function in self._idle if belongs(function)]
             doomed = [environment for function in gone for environment in self._idle.pop(function)]
-            doomed += [environment for environment in self._busy if belongs(environment.function)]
+            if busy:
+                doomed += [environment for environment in self._busy if belongs(environment.function)]
         for environment in doomed:
             environment.stop()
 

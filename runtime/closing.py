@@ -6,9 +6,8 @@ from itertools import islice
 
 from runtime import keys
 from runtime.errors import FuncpipeError
-from runtime.mailbox import GangAborted
-from runtime.outcome import commits_back, decide
-from runtime.records import Abort, Commit, WorkerSummary
+from runtime.outcome import aborted_by, commits_back, decide
+from runtime.records import Commit, WorkerSummary
 from runtime.store import Store, StoreUnavailable
 
 _SWEEPERS = 4
@@ -38,8 +37,7 @@ def files_of(summaries: Iterable[WorkerSummary], layers: int, end: int) -> list[
 def write_commit(artifacts: Store, gang: keys.GangKeys, commit: Commit) -> None:
     """Makes the checkpoint count. Raises GangAborted when the attempt was aborted before."""
     if (outcome := decide(artifacts, gang, commit)) != commit:
-        message = outcome.message if isinstance(outcome, Abort) else "another invocation has committed the segment"
-        raise GangAborted(message)
+        raise aborted_by(outcome, "another invocation has committed the segment")
 
 
 def sweep(artifacts: Store, run: str, newest: Commit, kept: int) -> None:

@@ -6,8 +6,8 @@ import traceback
 from runtime.checkpoint import Diverged
 from runtime.errors import FuncpipeError
 from runtime.keys import GangKeys
-from runtime.mailbox import GangAborted, Stalled
-from runtime.outcome import decide
+from runtime.mailbox import Stalled
+from runtime.outcome import GangAborted, decide
 from runtime.records import Abort, Failure, FailureKind, WorkerEvent
 from runtime.store import Store, StoreUnavailable
 

@@ -11,16 +11,11 @@ from runtime import keys
 from runtime.arrivals import UNKNOWN, Look
 from runtime.codec import Bundle, MalformedObject, Outgoing, decode, encode, layout
 from runtime.errors import FuncpipeError
-from runtime.outcome import read_outcome
+from runtime.outcome import aborted_by, read_outcome
 from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, range_count
-from runtime.records import Abort
 from runtime.store import Data, KeyNotFound, Store
 
 OUTCOME_POLL_S = 1.0
-
-
-class GangAborted(FuncpipeError):
-    """The attempt has an outcome: another worker of the gang failed, the run's owner stopped it, or it is over."""
 
 
 class Stalled(FuncpipeError):
@@ -244,7 +239,7 @@ class Mailbox:
                 return
             self._next_poll = self._clock() + OUTCOME_POLL_S
         if (outcome := read_outcome(self.artifacts, self.gang)) is not None:
-            raise GangAborted(outcome.message if isinstance(outcome, Abort) else "the segment is committed already")
+            raise aborted_by(outcome, "the segment is committed already")
 
     def cancel(self) -> None:
         """Makes every waiting lane of this worker give up at once."""

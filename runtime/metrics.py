@@ -8,6 +8,7 @@ CloudWatch makes metrics of them, at no charge but for the log's bytes and for e
                                  SinceProgressSeconds since the last iteration's end, from each stage's first replica
                                  SpentUSD             of the run so far, from its leader
                                  Stalls               1 from each worker that gave up waiting for another
+                                 Failures             1 from each worker that failed, or stopped as its gang had failed
 
 One line holds the values of up to 10 s, so that none is lost and short iterations do not fill the log. A thread writes
 it, so that a worker that waits, or is in a long iteration, is heard of too.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import WorkerFailed
+from runtime.outcome import GangAborted
 from runtime.records import WorkerEvent
 
 NAMESPACE = "FuncPipe"
@@ -38,6 +40,7 @@ _UNITS = {
     "SinceProgressSeconds": "Seconds",
     "SpentUSD": "None",
     "Stalls": "Count",
+    "Failures": "Count",
 }
 
 
@@ -76,7 +79,8 @@ class MetricLines:
     def writing(self) -> Iterator[None]:
         """Writes a line every 10 s while the worker is at work in the body, and a last one after it.
 
-        A worker that ends as stalled is counted.
+        A worker that fails is counted, and so is one that stops since its gang has failed, for a worker that is killed
+        can tell nobody; one whose run was stopped by its owner is not.
         """
         ended = threading.Event()
 
@@ -89,9 +93,11 @@ class MetricLines:
         try:
             yield
         except WorkerFailed as error:
-            if error.failure is not None and error.failure.kind == "stalled":
-                with self._lock:
+            with self._lock:
+                if error.failure is not None and error.failure.kind == "stalled":
                     self._values["Stalls"].append(1.0)
+                if not (isinstance(error.__cause__, GangAborted) and error.__cause__.by_owner):
+                    self._values["Failures"].append(1.0)
             raise
         finally:
             ended.set()

@@ -13,6 +13,17 @@ from runtime.records import Abort, Commit, parse_outcome
 from runtime.store import Data, KeyNotFound, Store
 
 
+class GangAborted(FuncpipeError):
+    """The attempt has an outcome: another worker of the gang failed, the run's owner stopped it, or it is over.
+
+    ``by_owner``: whether it was the owner.
+    """
+
+    def __init__(self, message: str, *, by_owner: bool = False) -> None:
+        super().__init__(message)
+        self.by_owner = by_owner
+
+
 class NoCommit(FuncpipeError):
     """A run has no commit where it must have one."""
 
@@ -24,6 +35,13 @@ def put_once(store: Store, key: str, body: bytes) -> Data:
     that the key exists. What the key holds decides, therefore, and not the answer.
     """
     return body if store.put(key, body, if_absent=True) else store.get(key)
+
+
+def aborted_by(outcome: Abort | Commit, otherwise: str) -> GangAborted:
+    """The exception for an attempt with this outcome; ``otherwise`` is the message where it is a commit."""
+    if isinstance(outcome, Abort):
+        return GangAborted(outcome.message, by_owner=outcome.reason == "stopped")
+    return GangAborted(otherwise)
 
 
 def decide(store: Store, gang: keys.GangKeys, wanted: Commit | Abort) -> Commit | Abort:

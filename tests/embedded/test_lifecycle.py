@@ -6,74 +6,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from cli.main import main
-from localaws.inventory import inventory
 from localaws.variables import with_emulator
-from runtime.manifest import load_manifest
-from tests.cli.project import write_training_project
 from tests.conftest import RunningEmulator
 from tests.embedded.cdk import cdk, cdk_killed
-from tests.localaws.waiting import wait_until
-
-
-class Project:
-    """A small training in a folder, synthesised in two versions that differ in one stage's memory."""
-
-    def __init__(self, emulator: RunningEmulator, folder: Path, **plan: Any) -> None:
-        self.emulator, self.folder = emulator, folder
-        self.name = f"job{uuid4().hex[:8]}"
-        self.stack = f"funcpipe-{self.name}"
-        self.manifest = write_training_project(folder, name=self.name, **plan)
-        self.first = self.synthesise()
-
-    def synthesise(self) -> Path:
-        """The assembly of the manifest as it is."""
-        app = self.folder / f"cdk-{uuid4().hex[:8]}"
-        context = [f"manifest={self.manifest}", "packaging=zip", "monitoring=on", "tracing=on", "budget_usd=1"]
-        given = [word for pair in context for word in ("-c", pair)]
-        cdk(self.emulator, "synth", *given, "--output", app, "--quiet", "--strict")
-        return app
-
-    def with_more_memory(self) -> Path:
-        plan = load_manifest(self.manifest)
-        second = plan.stages[1].model_copy(update={"memory_mb": 1_536})
-        self.manifest.write_text(plan.model_copy(update={"stages": [plan.stages[0], second]}).to_json())
-        return self.synthesise()
-
-    def deploy(self, app: Path) -> str:
-        return cdk(self.emulator, "deploy", "--app", app, "--require-approval", "never")
-
-    def destroy(self, app: Path) -> None:
-        cdk(self.emulator, "destroy", "--app", app, "--force")
-
-    @property
-    def left(self) -> dict[str, list[str]]:
-        return inventory(self.stack, self.emulator.environment)
-
-    @property
-    def status(self) -> str | None:
-        """CloudFormation's word on the stack; None once it is gone, or before it is there."""
-        pages = self.emulator.client("cloudformation").get_paginator("list_stacks").paginate()
-        found = (s for page in pages for s in page["StackSummaries"] if s["StackName"] == self.stack)
-        return next((s["StackStatus"] for s in found if s["StackStatus"] != "DELETE_COMPLETE"), None)
-
-    def await_rest(self) -> None:
-        """CloudFormation goes on by itself, as on AWS. A change set that was made and never executed stays so."""
-        wait_until(
-            lambda: self.status == "REVIEW_IN_PROGRESS" or "IN_PROGRESS" not in (self.status or ""),
-            "CloudFormation is at rest",
-        )
-
-    def memories(self) -> list[int]:
-        functions = self.emulator.client("lambda")
-        found = [functions.get_function_configuration(FunctionName=name) for name in self.left["functions"]]
-        stages = [f for f in found if "FUNCPIPE_STAGE" in f.get("Environment", {}).get("Variables", {})]
-        return [f["MemorySize"] for f in sorted(stages, key=lambda f: f["Environment"]["Variables"]["FUNCPIPE_STAGE"])]
+from tests.embedded.project import Project
 
 
 def test_deploy_change_diff_deploy_run_destroy_twice_and_nothing_is_left(
@@ -85,11 +26,21 @@ def test_deploy_change_diff_deploy_run_destroy_twice_and_nothing_is_left(
     for _ in range(2):
         project.deploy(project.first)
         assert project.memories() == [1024, 1024]
-        changes = cdk(emulator, "diff", "--app", second, "--no-color")
+        changes = cdk(emulator, "diff", "--app", second, "--no-color", "--method", "template")
         touched = [line.split()[1] for line in changes.splitlines() if line.startswith(("[~]", "[+]", "[-]"))]
-        assert sorted(touched) == ["AWS::Lambda::Function", "AWS::StepFunctions::StateMachine", "Output"], changes
+        assert sorted(touched) == [
+            "AWS::Lambda::Alias",
+            "AWS::Lambda::Function",
+            "AWS::Lambda::Version",  # the new one comes,
+            "AWS::Lambda::Version",  # the old one goes
+            "AWS::StepFunctions::StateMachine",
+            "Output",
+        ], changes
+        versions = [function["Version"] for function in project.stage_functions()]
         project.deploy(second)
         assert project.memories() == [1024, 1536]
+        same, other = [function["Version"] for function in project.stage_functions()]
+        assert same == versions[0] and other != versions[1], "what has changed is published anew, and nothing else"
         assert all(project.left.values()), "each kind is there, so that its absence below means something"
 
         run = f"run-{uuid4().hex[:8]}"
@@ -140,7 +91,7 @@ def test_artifacts_that_stay_are_deleted_by_the_command_that_the_stack_names(
 ) -> None:
     project = Project(emulator, tmp_path / "p", on_destroy="retain")
     project.deploy(project.first)
-    (stack,) = emulator.client("cloudformation").describe_stacks(StackName=project.stack)["Stacks"]
+    (stack,) = project.formation.describe_stacks(StackName=project.stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     s3, bucket = emulator.client("s3"), outputs["ArtifactBucket"]
     for body in (b"old", b"new"):

@@ -63,11 +63,21 @@ class Synthesised:
         ]
         return [statement for document in documents for statement in document["Statement"]]
 
-    def allows(self, role: str, action: str, resource: str) -> bool:
-        """Evaluates a role's policies as IAM does: allowed by one statement and denied by none."""
+    def allows(self, role: str, action: str, resource: str, *, from_code: bool = True) -> bool:
+        """Evaluates a role's policies as IAM does: allowed by one statement and denied by none.
+
+        ``from_code``: asked by the code of a function, and not by Lambda itself; the one condition that is known.
+        """
         verdict = False
         for statement in self.statements(role):
-            assert "Condition" not in statement and "NotAction" not in statement and "NotResource" not in statement
+            assert "NotAction" not in statement and "NotResource" not in statement
+            if "Condition" in statement:
+                ((operator, condition),) = statement["Condition"].items()
+                ((key, pattern),) = condition.items()
+                assert (operator, key) == ("ArnLike", "lambda:SourceFunctionArn")
+                assert text(pattern).endswith(":function:*"), "any function of the account"
+                if not from_code:
+                    continue
             matches = any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"])) and any(
                 fnmatchcase(resource, text(pattern)) for pattern in listed(statement["Resource"])
             )
@@ -75,6 +85,16 @@ class Synthesised:
                 return False
             verdict = verdict or matches
         return verdict
+
+    @property
+    def aliases(self) -> list[str]:
+        """Logical ids of the stages' aliases, in order; ``text`` shows an alias's ARN as its logical id."""
+        functions = self.resources("AWS::Lambda::Function")
+        found = {
+            int(self.environment(functions[properties["FunctionName"]["Ref"]])["FUNCPIPE_STAGE"]): key
+            for key, properties in self.resources("AWS::Lambda::Alias").items()
+        }
+        return [found[stage] for stage in range(len(found))]
 
     @property
     def state_machine(self) -> dict[str, Any]:

@@ -155,8 +155,9 @@ def test_nothing_else_on_any_bucket(stack: Synthesised) -> None:
                 assert not stack.allows(role, action, f"arn({bucket})/runs/r/x")
 
 
-def test_a_worker_writes_its_own_log_and_no_other(stack: Synthesised) -> None:
+def test_a_worker_writes_to_the_trainings_log_and_no_other(stack: Synthesised) -> None:
     groups = stack.resources("AWS::Logs::LogGroup")
+    assert len(groups) == 2, "the workers', and that of the function that empties buckets"
     for function in stack.functions:
         role, own = function["Role"]["Fn::GetAtt"][0], function["LoggingConfig"]["LogGroup"]["Ref"]
         for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
@@ -164,12 +165,21 @@ def test_a_worker_writes_its_own_log_and_no_other(stack: Synthesised) -> None:
         assert not stack.allows(role, "logs:CreateLogGroup", f"arn({own})")
 
 
-def test_the_workflow_invokes_the_stages_and_nothing_else(stack: Synthesised) -> None:
+def test_the_workflow_invokes_the_stages_aliases_and_nothing_else(stack: Synthesised) -> None:
     (machine,) = stack.resources("AWS::StepFunctions::StateMachine").values()
     role = machine["RoleArn"]["Fn::GetAtt"][0]
-    functions = stack.resources("AWS::Lambda::Function")
-    invocable = {key for key in functions if stack.allows(role, "lambda:InvokeFunction", f"arn({key})")}
-    assert invocable == {key for key, properties in functions.items() if "Environment" in properties}
+    named = [
+        text(arn)
+        for statement in stack.statements(role)
+        if "lambda:InvokeFunction" in listed(statement["Action"])
+        for arn in listed(statement["Resource"])
+    ]
+    assert sorted(named) == sorted(stack.aliases), "by their exact ARNs"
+    for function in stack.resources("AWS::Lambda::Function"):
+        for qualifier in ("", ":$LATEST", ":1", ":deployed", ":*"):
+            assert not stack.allows(role, "lambda:InvokeFunction", f"arn({function}){qualifier}"), "only by alias"
+    for version in stack.resources("AWS::Lambda::Version"):
+        assert not stack.allows(role, "lambda:InvokeFunction", version), "nor one that is left behind"
     actions = {action for statement in stack.statements(role) for action in listed(statement["Action"])}
     distributed = any(stage.replicas > 40 for stage in stack.manifest.stages)
     storage = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}

@@ -45,10 +45,6 @@ def test_one_branch_per_stage_with_a_map_over_its_replicas(stack: Synthesised) -
 
 
 def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
-    functions = {}
-    for key, properties in stack.resources("AWS::Lambda::Function").items():
-        if "Environment" in properties:
-            functions[int(stack.environment(properties)["FUNCPIPE_STAGE"])] = key
     carried = ("run", "segment", "attempt", "manifest_sha256", "commit", "begun_at")
     for index, branch in enumerate(segment_of(stack)["Branches"]):
         (state,) = branch["States"].values()
@@ -60,7 +56,7 @@ def test_a_worker_gets_exactly_its_event(stack: Synthesised) -> None:
         assert {key: state["ItemSelector"][f"{key}.$"] for key in carried} == {key: f"$.{key}" for key in carried}
         assert task["Resource"].endswith(":states:::lambda:invoke")
         payload = {f"{field}.$": f"$.{field}" for field in WorkerEvent.model_fields}
-        assert task["Parameters"] == {"FunctionName": f"arn({functions[index]})", "Payload": payload}
+        assert task["Parameters"] == {"FunctionName": stack.aliases[index], "Payload": payload}
 
 
 def worker_of(stage: dict[str, Any]) -> dict[str, Any]:
@@ -215,16 +211,20 @@ def test_names_are_unique_and_short(stack: Synthesised) -> None:
 
 
 def test_a_stage_of_another_memory_leaves_the_definition_as_it_was(tmp_path) -> None:
-    """What a reviewer of `cdk diff` reads is the memory, the stage's label and the plan's hash."""
+    """What a reviewer of `cdk diff` reads is the memory, a new version, the stage's label and the plan's hash."""
     before, after = (synthesise(tmp_path / str(mb), memory_mb=[1024, mb]) for mb in (1024, 2048))
+    added = after.template["Resources"].keys() - before.template["Resources"].keys()
+    assert [after.template["Resources"][key]["Type"] for key in added] == ["AWS::Lambda::Version"]
     changed = {
         (resource["Type"], name)
         for key, resource in after.template["Resources"].items()
+        if key not in added
         for name, value in resource["Properties"].items()
         if value != before.template["Resources"][key]["Properties"][name]
     }
     assert changed == {
         ("AWS::Lambda::Function", "MemorySize"),
+        ("AWS::Lambda::Alias", "FunctionVersion"),
         ("AWS::StepFunctions::StateMachine", "DefinitionSubstitutions"),
     }
     (old,), (new,) = (s.resources("AWS::StepFunctions::StateMachine").values() for s in (before, after))

@@ -40,9 +40,9 @@ def test_other_lines_are_no_reports():
 
 
 class Logs:
-    """Log groups with two pages of events each."""
+    """A log group of several pages of events, each the name of a stream and a line."""
 
-    def __init__(self, pages: dict[str, list[list[str]]]) -> None:
+    def __init__(self, *pages: list[tuple[str, str]]) -> None:
         self._pages = pages
 
     def get_paginator(self, operation: str) -> "Logs":
@@ -51,13 +51,16 @@ class Logs:
 
     def paginate(self, logGroupName: str, startTime: int, endTime: int, filterPattern: str):
         assert (startTime, endTime) == (1_000, 2_001) and "REPORT" in filterPattern
-        for lines in self._pages[logGroupName]:
-            yield {"events": [{"message": line, "timestamp": 1_500} for line in lines]}
+        assert logGroupName == "logs", "asked for once"
+        for events in self._pages:
+            told = [{"logStreamName": stream, "message": line, "timestamp": 1_500} for stream, line in events]
+            yield {"events": told}
 
 
 def test_reports_of_all_pages_and_functions_are_found_once():
-    functions = [StageFunction(0, "a", 1024, "logs-a"), StageFunction(1, "b", 2048, "logs-b")]
-    logs = Logs({"logs-a": [[WARM, "other"], [WARM]], "logs-b": [[], [COLD]]})
+    functions = [StageFunction(0, "job-a", 1024, "logs"), StageFunction(1, "job-b", 2048, "logs")]
+    first, second, other = (f"2026/11/26/{name}[12]0123" for name in ("job-a", "job-b", "job-a-other"))
+    logs = Logs([(first, WARM), (first, "other")], [(first, WARM)], [], [(second, COLD), (other, COLD)])
     found = invocations(functions, 1.0, 2.0, logs=logs)
     assert [(i.stage, i.request_id, i.ended_at) for i in found] == [
         (0, "8f507cfc-bbbb", 1.5),

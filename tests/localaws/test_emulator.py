@@ -129,6 +129,56 @@ def test_reserved_concurrency_throttles(emulator: RunningEmulator, function: str
         assert held.result() == (None, "released")
 
 
+def test_a_published_version_stays_as_it_was_and_an_alias_moves(emulator: RunningEmulator, function: str) -> None:
+    functions = emulator.client("lambda")
+
+    def published(colour: str) -> str:
+        variables = {"Variables": {"COLOUR": colour}}
+        functions.update_function_configuration(FunctionName=function, Environment=variables)
+        return functions.publish_version(FunctionName=function)["Version"]
+
+    def seen(qualifier: str) -> tuple[str, str]:
+        answer = functions.invoke(FunctionName=function, Qualifier=qualifier, Payload=b'{"do": "environment"}')
+        told = json.loads(answer["Payload"].read())
+        return told["AWS_LAMBDA_FUNCTION_VERSION"], told["COLOUR"]
+
+    first = published("red")
+    functions.create_alias(FunctionName=function, Name="live", FunctionVersion=first)
+    assert seen("live") == (first, "red")
+    second = published("blue")
+    assert (seen("live"), seen(second), seen("$LATEST")) == ((first, "red"), (second, "blue"), ("$LATEST", "blue"))
+    functions.update_alias(FunctionName=function, Name="live", FunctionVersion=second)
+    assert seen("live") == (second, "blue")
+    streams = emulator.client("logs").describe_log_streams(logGroupName=f"/logs/{function}")["logStreams"]
+    found = [re.fullmatch(rf"\d{{4}}/\d\d/\d\d/{function}\[(.+)\]\w+", s["logStreamName"]) for s in streams]
+    assert {match[1] for match in found if match} == {first, second, "$LATEST"} and all(found)
+    assert f"Version: {second}" in "".join(messages(emulator, f"/logs/{function}"))
+
+
+def test_versions_share_their_functions_reserved_concurrency(emulator: RunningEmulator, function: str) -> None:
+    functions = emulator.client("lambda")
+    version = functions.publish_version(FunctionName=function)["Version"]
+    functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    with pytest.raises(functions.exceptions.TooManyRequestsException):
+        functions.invoke(FunctionName=function, Qualifier=version)
+    functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
+    assert invoke(emulator, f"{function}:{version}", do="echo", text="x")[1]["text"] == "x"
+
+
+def test_what_runs_of_a_version_goes_on_while_its_function_is_changed(
+    emulator: RunningEmulator, function: str, bucket: str
+) -> None:
+    functions, s3 = emulator.client("lambda"), emulator.client("s3")
+    version = functions.publish_version(FunctionName=function)["Version"]
+    event = {"do": "await_object", "bucket": bucket, "arrived": "here", "released": "go"}
+    with ThreadPoolExecutor(1) as thread:
+        held = thread.submit(invoke, emulator, f"{function}:{version}", **event)
+        wait_until(lambda: "here" in keys(emulator, bucket), "the invocation has begun")
+        functions.update_function_configuration(FunctionName=function, MemorySize=640)
+        s3.put_object(Bucket=bucket, Key="go")
+        assert held.result() == (None, "released")
+
+
 def test_deleting_a_function_ends_it_and_its_log(emulator: RunningEmulator, function: str, bucket: str) -> None:
     logs = emulator.client("logs")
     with ThreadPoolExecutor(1) as thread:

@@ -5,7 +5,8 @@ import pytest
 
 from runtime.barrier import LEADER, claim, meet
 from runtime.keys import GangKeys
-from runtime.mailbox import GangAborted, Mailbox, Stalled
+from runtime.mailbox import Mailbox, Stalled
+from runtime.outcome import GangAborted
 from runtime.records import Abort, Go, Ready
 from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore

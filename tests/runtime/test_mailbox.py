@@ -6,7 +6,8 @@ import torch
 
 from runtime.arrivals import Look
 from runtime.keys import GangKeys
-from runtime.mailbox import Cancelled, GangAborted, Mailbox, Stalled, Turn
+from runtime.mailbox import Cancelled, Mailbox, Stalled, Turn
+from runtime.outcome import GangAborted
 from runtime.records import Abort
 from runtime.store import KeyNotFound, Store
 from runtime.store_directory import DirectoryStore

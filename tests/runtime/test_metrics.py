@@ -9,6 +9,7 @@ import pytest
 
 from runtime.errors import WorkerFailed
 from runtime.metrics import VALUES_PER_LINE, IterationDone, MetricLines
+from runtime.outcome import GangAborted
 from runtime.records import Failure, WorkerEvent
 
 
@@ -116,14 +117,23 @@ def test_lines_are_written_while_a_worker_waits(monkeypatch: pytest.MonkeyPatch)
     assert "metrics" not in {thread.name for thread in threading.enumerate()}, "it ends with the worker"
 
 
-@pytest.mark.parametrize(("kind", "stalls"), [("stalled", [1.0]), ("exception", None)])
-def test_a_stall_is_counted(kind: Any, stalls: list[float] | None) -> None:
+@pytest.mark.parametrize(
+    ("kind", "cause", "counted"),
+    [
+        ("stalled", None, {"Stalls", "Failures"}),
+        ("exception", ValueError(), {"Failures"}),
+        ("aborted", GangAborted("stage 1 was killed"), {"Failures"}),
+        ("aborted", GangAborted("stopped by `funcpipe stop`", by_owner=True), set()),
+    ],
+)
+def test_stalls_and_failures_are_counted(kind: Any, cause: Exception | None, counted: set[str]) -> None:
     log = Log(replica=1)
     event = WorkerEvent(run="r", segment=2, attempt=1, stage=0, replica=1, manifest_sha256="a" * 64, commit="initial")
-    failure = Failure(event=event, kind=kind, error="Stalled: nothing came", at=1.0)
+    failure = Failure(event=event, kind=kind, error="it ended", at=1.0)
     with pytest.raises(WorkerFailed), log.metrics.writing():
-        raise WorkerFailed("nothing came", failure)
-    assert [line.get("Stalls") for line in log.lines] == ([] if stalls is None else [stalls])
+        raise WorkerFailed("it ended", failure) from cause
+    assert {name for line in log.lines for name in names(line)} == counted
+    assert all(line[name] == [1.0] for line in log.lines for name in counted)
 
 
 def test_no_line_has_more_values_than_the_format_allows() -> None:

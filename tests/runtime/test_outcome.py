@@ -8,8 +8,7 @@ from runtime import keys
 from runtime.closing import files_of, sweep, write_commit
 from runtime.errors import FuncpipeError
 from runtime.keys import GangKeys
-from runtime.mailbox import GangAborted
-from runtime.outcome import NoCommit, commits_back, decide, last_commit, read_commit, read_outcome
+from runtime.outcome import GangAborted, NoCommit, commits_back, decide, last_commit, read_commit, read_outcome
 from runtime.records import Abort, Commit, EndReason, Traffic, WorkerEvent, WorkerSummary
 from runtime.store import StoreUnavailable
 from runtime.store_directory import DirectoryStore
