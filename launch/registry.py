@@ -14,8 +14,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from runtime.documents import describe_errors
 from runtime.errors import FuncpipeError, UserInputError
-from runtime.manifest import RunId, Sha256, describe_errors
+from runtime.manifest import RunId, Sha256
 from runtime.spec import Strict
 
 _RUN_ID = TypeAdapter(RunId)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from runtime.documents import describe_errors
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import (
     INITIAL,
@@ -21,7 +22,7 @@ from runtime.keys import (
     segment_prefix,
 )
 from runtime.keys import manifest as manifest_key
-from runtime.manifest import Manifest, describe_errors, parse_manifest
+from runtime.manifest import Manifest, parse_manifest
 from runtime.records import Abort, Commit, Failure, Progress, WorkerSummary
 from runtime.records import parse_outcome as read_outcome
 from runtime.spec import Strict

@@ -20,9 +20,10 @@ from planner.problem import Problem, job_problem
 from planner.profile_format import Profile
 from planner.schedule_choice import choose_schedule
 from runtime.batches import total_iterations
+from runtime.documents import describe_errors
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_ACCOUNT_CONCURRENCY, LAMBDA_UNRESERVED_CONCURRENCY
-from runtime.manifest import SegmentPlan, describe_errors
+from runtime.manifest import SegmentPlan
 
 
 class Optimize(StrEnum):

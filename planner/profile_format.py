@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from runtime.documents import describe_errors
 from runtime.errors import UserInputError
-from runtime.manifest import DatasetFacts, ModuleName, Sha256, describe_errors
+from runtime.manifest import DatasetFacts, ModuleName, Sha256
 from runtime.spec import DataSpec, DType, LossSpec, ModelSpec, OptimizerSpec, Strict
 
 PROFILE_VERSION = 1

@@ -6,7 +6,6 @@ that CDK does not. The text is canonical: the same manifest is always the same b
 
 import hashlib
 import json
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from runtime.batches import total_iterations
+from runtime.documents import describe_errors, not_finite, shown, unique_keys
 from runtime.errors import UserInputError
 from runtime.limits import (
     LAMBDA_ACCOUNT_CONCURRENCY,
@@ -53,10 +53,6 @@ Requirement = Annotated[
 ]
 
 
-_BRANCH = re.compile(r"(str-enum|constrained-str|function-)\W?.*|literal\[.*\]|bool")
-_OPTIMIZERS = ("sgd", "adam", "adamw")
-
-
 class Architecture(StrEnum):
     """Instruction set of the functions."""
 
@@ -74,12 +70,15 @@ class OnDestroy(StrEnum):
 class PackageSpec(Strict):
     """What ships with the workers besides ``runtime``."""
 
-    source: str = Field(description="folder with the factories' modules, relative to the manifest, '/'-separated")
+    source: str = Field(
+        max_length=1_024, description="folder with the factories' modules, relative to the manifest, '/'-separated"
+    )
     requirements: list[Requirement] = Field(default_factory=list, description="pip requirements of the model's code")
 
     @model_validator(mode="after")
     def _source_is_relative(self) -> "PackageSpec":
-        if not self.source or self.source.startswith(("/", "~")) or "\\" in self.source or "\0" in self.source:
+        forbidden = "\\" in self.source or "${" in self.source or not self.source.isprintable()
+        if not self.source or self.source.startswith(("/", "~")) or forbidden:
             raise ValueError(f"source must be a relative folder with '/' separators (source: {self.source!r})")
         return self
 
@@ -275,36 +274,6 @@ class Manifest(Strict):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
-def _key(location: tuple[int | str, ...]) -> str:
-    """The key at a place, without the names of the union's branches that pydantic tried there."""
-    parts = [str(part) for part in location]
-    named = [
-        part
-        for before, part in zip(["", *parts], parts, strict=False)
-        if not _BRANCH.fullmatch(part) and not (before == "optimizer" and part in _OPTIMIZERS)
-    ]
-    return ".".join(named) or "(whole file)"
-
-
-def describe_errors(error: ValidationError, origin: str) -> str:
-    """Pydantic's findings as lines 'origin: key: what is wrong (given: value)'."""
-    lines = []
-    for item in error.errors():
-        key = _key(item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        given = item.get("input")
-        shown = "" if isinstance(given, dict | list) or item["type"] == "missing" else f" (given: {given!r:.120})"
-        lines.append(f"{origin}: {key}: {message}{shown}")
-    return "\n".join(lines)
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is given twice")
-    return dict(pairs)
-
-
 def parse_manifest(text: str | bytes, origin: str) -> Manifest:
     """Reads and validates a manifest; ``origin`` names it in messages.
 
@@ -312,15 +281,18 @@ def parse_manifest(text: str | bytes, origin: str) -> Manifest:
         UserInputError: not JSON, another schema version, or a rule of the manifest does not hold.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_unique_keys)
+        document = json.loads(text, object_pairs_hook=unique_keys)
+        at = not_finite(document)
     except (ValueError, RecursionError) as error:
         raise UserInputError(f"{origin}: not valid JSON: {error}. Write it again with `funcpipe plan`.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise UserInputError(
-            f"{origin}: schema_version is {version!r}, this funcpipe reads {SCHEMA_VERSION}. "
+            f"{origin}: schema_version is {version!r:.120}, this funcpipe reads {SCHEMA_VERSION}. "
             "Write the manifest again with `funcpipe plan`."
         )
+    if at is not None:
+        raise UserInputError(f"{origin}: {shown(at)}: no finite number. Write the manifest again with `funcpipe plan`.")
     try:
         # From JSON rather than from Python's objects: strict, and yet enums are strings and tuples are lists.
         return Manifest.model_validate_json(json.dumps(document), strict=True)

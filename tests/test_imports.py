@@ -25,6 +25,7 @@ MAY_IMPORT = {
 
 CONTRACT = (
     "errors",
+    "documents",
     "limits",
     "spec",
     "manifest",
