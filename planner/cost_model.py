@@ -17,9 +17,16 @@ from functools import cached_property
 from itertools import accumulate
 
 from planner.platforms import Platform
-from planner.pricing import LAMBDA_USD_PER_GB_S, S3_USD_PER_GET, S3_USD_PER_PUT, gb_seconds
+from planner.pricing import (
+    LAMBDA_TMP_USD_PER_GB_S,
+    LAMBDA_USD_PER_GB_S,
+    S3_USD_PER_GET,
+    S3_USD_PER_PUT,
+    gb_seconds,
+    tmp_gb_seconds,
+)
 from planner.profile_format import Profile
-from runtime.limits import LAMBDA_MAX_MEMORY_MB
+from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
 from runtime.pacing import IN_FLIGHT, RANGE_BYTES, range_count
 from runtime.spec import EXACT_WIRE, TrainingSpec, WireSpec
@@ -122,6 +129,9 @@ class StageCosts:
     """Core-seconds per iteration of all replicas and lanes, for platforms with shared cores."""
     recompute: bool = False
     """Whether backward begins with the forward pass once more, which its seconds then hold."""
+    ephemeral_storage_mb: int = LAMBDA_MIN_TMP_MB
+    tmp_worth_gb: float = 0.0
+    """Of memory, that cost as much as what a worker has of /tmp above the part that is free."""
 
     @property
     def forward_queue_s(self) -> float:
@@ -138,8 +148,14 @@ class StageCosts:
         return self.synchronise_s + self.step_s
 
     @property
-    def total_gb(self) -> float:
+    def memory_gb(self) -> float:
+        """Of all replicas."""
         return self.replicas * gb_seconds(self.memory_mb, 1.0)
+
+    @property
+    def total_gb(self) -> float:
+        """What all replicas are billed for by the second: their memory, and /tmp as its worth in memory."""
+        return self.memory_gb + self.replicas * self.tmp_worth_gb
 
     @property
     def request_usd(self) -> float:
@@ -167,7 +183,9 @@ class CostModel:
         training: TrainingSpec,
         architecture: Architecture,
         wire: WireSpec = EXACT_WIRE,
+        ephemeral_storage_mb: int = LAMBDA_MIN_TMP_MB,
     ) -> None:
+        self.ephemeral_storage_mb = ephemeral_storage_mb
         self.profile, self.platform, self.training, self.wire = profile, platform, training, wire
         self.usd_per_gb_s = LAMBDA_USD_PER_GB_S[architecture]
         self.micro_batches = -(-training.global_batch_size // training.micro_batch_size)
@@ -306,7 +324,13 @@ class CostModel:
             work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
             + replicas * (synchronise + step),
             recompute=recompute,
+            ephemeral_storage_mb=self.ephemeral_storage_mb,
+            tmp_worth_gb=self.tmp_worth_gb(self.ephemeral_storage_mb),
         )
+
+    def tmp_worth_gb(self, ephemeral_storage_mb: int) -> float:
+        """``StageCosts.tmp_worth_gb``."""
+        return tmp_gb_seconds(ephemeral_storage_mb, 1.0) * LAMBDA_TMP_USD_PER_GB_S / self.usd_per_gb_s
 
     def memory(
         self,

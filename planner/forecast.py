@@ -1,7 +1,7 @@
 """What a chosen plan will do: its iteration by simulation, its segments, and its bill."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
@@ -16,9 +16,11 @@ from planner.pricing import (
     bill,
     lambda_compute,
     lambda_requests,
+    lambda_tmp,
     s3_gets,
     s3_puts,
     state_transitions,
+    tmp_gb_seconds,
 )
 from planner.profile_format import Profile
 from planner.rounding import significant
@@ -88,10 +90,6 @@ class Forecast:
     @property
     def workers(self) -> int:
         return sum(stage.replicas for stage in self.stages)
-
-    @property
-    def total_gb(self) -> float:
-        return sum(stage.total_gb for stage in self.stages)
 
     def stage_usd(self, index: int) -> float:
         """USD per iteration of all replicas of a stage, GETs that find nothing included."""
@@ -190,7 +188,7 @@ class Forecast:
             state_transitions(transitions(len(stages), self.workers, 2) - transitions(len(stages), self.workers, 1)),
         ]
         iterations = SAFETY * life_s / self.iteration_s if self.iteration_s else 0.0
-        worst = bill([*self._lines(self.total_gb * life_s, iterations), *attempt])
+        worst = bill([*self._lines(life_s, iterations), *attempt])
         return Spending(
             budget_usd=budget_usd,
             prices=Prices(
@@ -212,23 +210,25 @@ class Forecast:
 
     def iteration_bill(self) -> Bill:
         """What one iteration costs, by item."""
-        return bill(self._lines(self.total_gb * self.iteration_s, 1))
+        return bill(self._lines(self.iteration_s, 1))
 
     def run_bill(self, iterations: int, segments: int) -> Bill:
         """What the run costs, by item. Not in it: storage by the month, logs, and the upload of the data."""
         seconds = self.total_s(iterations, segments)
         return bill(
             [
-                *self._lines(self.total_gb * seconds, iterations),
+                *self._lines(seconds, iterations),
                 lambda_requests(self.workers * segments),
                 state_transitions(transitions(len(self.stages), self.workers, segments)),
             ]
         )
 
-    def _lines(self, gb_s: float, iterations: float) -> list[BillLine]:
+    def _lines(self, seconds: float, iterations: float) -> list[BillLine]:
+        """Of all workers for ``seconds``, in which they do so many iterations."""
         gets = sum(stage.gets for stage in self.stages) + sum(self.simulation.empty_gets)
         return [
-            lambda_compute(gb_s, self.architecture),
+            lambda_compute(seconds * sum(stage.memory_gb for stage in self.stages), self.architecture),
+            lambda_tmp(sum(s.replicas * tmp_gb_seconds(s.ephemeral_storage_mb, seconds) for s in self.stages)),
             s3_puts(iterations * sum(stage.puts for stage in self.stages)),
             s3_gets(iterations * gets),
         ]
@@ -258,13 +258,17 @@ def forecast_of(manifest: Manifest, profile: Profile) -> Forecast:
         wire=manifest.wire,
     )
     costs = tuple(
-        model.stage(
-            stage.first_layer,
-            stage.end_layer,
-            stage.memory_mb,
-            stage.replicas,
-            stage.synchronisation.algorithm,
-            stage.recompute,
+        replace(
+            model.stage(
+                stage.first_layer,
+                stage.end_layer,
+                stage.memory_mb,
+                stage.replicas,
+                stage.synchronisation.algorithm,
+                stage.recompute,
+            ),
+            ephemeral_storage_mb=stage.ephemeral_storage_mb,
+            tmp_worth_gb=model.tmp_worth_gb(stage.ephemeral_storage_mb),
         )
         for stage in manifest.stages
     )

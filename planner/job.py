@@ -15,15 +15,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from runtime.documents import describe_errors
 from runtime.errors import UserInputError
 from runtime.limits import (
     LAMBDA_ACCOUNT_CONCURRENCY,
     LAMBDA_MAX_MEMORY_MB,
+    LAMBDA_MAX_TMP_MB,
     LAMBDA_MIN_MEMORY_MB,
+    LAMBDA_MIN_TMP_MB,
     LAMBDA_UNRESERVED_CONCURRENCY,
     STATES_ARRAY_RANGE_ITEMS,
 )
-from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement, describe_errors
+from runtime.manifest import MAX_STAGES, Architecture, JobName, OnDestroy, Requirement
 from runtime.schedule import ScheduleName
 from runtime.spec import (
     EXACT_WIRE,
@@ -123,6 +126,7 @@ class Package(Strict):
     source: Annotated[str, Field(min_length=1, description="folder of the factories, relative to the job file")] = "."
     requirements: list[Requirement] = Field(default_factory=list)
     architecture: Architecture = Architecture.X86_64
+    ephemeral_storage_mb: Annotated[int, Field(ge=LAMBDA_MIN_TMP_MB, le=LAMBDA_MAX_TMP_MB)] = LAMBDA_MIN_TMP_MB
     on_destroy: OnDestroy = OnDestroy.RETAIN
 
     @model_validator(mode="after")

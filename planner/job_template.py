@@ -58,6 +58,7 @@ checkpoints_kept = 2
 source = "."                        # folder that ships with the model's code, relative to this file
 requirements = []                   # pip requirements of that code, for example ["einops==0.8.1"]
 architecture = "x86_64"             # or "arm64"
+ephemeral_storage_mb = 512          # of each function's /tmp, for code that writes there; above 512 it costs
 on_destroy = "retain"               # "delete": cdk destroy also deletes data, checkpoints, weights and reports
 
 [evaluation]

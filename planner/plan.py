@@ -12,6 +12,7 @@ from planner.milp import TIME_LIMIT_S
 from planner.platforms import Platform
 from planner.profile_format import Profile
 from planner.rounding import significant
+from runtime.documents import describe_errors
 from runtime.errors import UserInputError
 from runtime.manifest import (
     SCHEMA_VERSION,
@@ -22,7 +23,6 @@ from runtime.manifest import (
     Stage,
     StagePrediction,
     StageSynchronisation,
-    describe_errors,
 )
 from runtime.source import source_sha256
 
@@ -59,6 +59,7 @@ def _stages(forecast: Forecast) -> list[Stage]:
             modules=[layer.module for layer in layers[costs.first : costs.end]],
             memory_mb=costs.memory_mb,
             replicas=costs.replicas,
+            ephemeral_storage_mb=costs.ephemeral_storage_mb,
             recompute=costs.recompute,
             synchronisation=StageSynchronisation(algorithm=costs.algorithm, piece_bytes=costs.piece_bytes),
             predicted=_rounded(forecast.stage_prediction(index)),

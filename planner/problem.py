@@ -214,6 +214,7 @@ def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
         training=job.training,
         architecture=job.package.architecture,
         wire=job.wire,
+        ephemeral_storage_mb=job.package.ephemeral_storage_mb,
     )
 
 

@@ -90,6 +90,8 @@ def test_metric_follows_the_loss_unless_given(tmp_path):
         (("[model]", "[limits]\nmin_workers = 9\nmax_stages = 2\n[model]"), ["min_workers: 9", "max_replicas: 4"]),
         (("[model]", "[objective]\nusd_weight = 0\ntime_weight = 0\n[model]"), ["usd_weight", "both be 0"]),
         (("[model]", '[package]\nsource = "/tmp"\n[model]'), ["package", "/tmp"]),
+        (("[model]", "[package]\nephemeral_storage_mb = 511\n[model]"), ["package.ephemeral_storage_mb", "512"]),
+        (("[model]", "[package]\nephemeral_storage_mb = 10241\n[model]"), ["package.ephemeral_storage_mb", "10240"]),
         (('name = "tiny"', 'name = "Tiny Job"'), ["name", "Tiny Job"]),
         (("[model]", "[model"), ["TOML"]),
         (('name = "tiny"', ""), ["name", "required"]),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from planner.explain import explain
+from planner.forecast import forecast_of
 from planner.job import load_job
 from planner.kept_tensors import KeptTensors
 from planner.plan import make_plan
@@ -188,6 +189,24 @@ def test_the_manifest_has_the_prices_and_the_rules_of_its_runs(project, profile)
     # The same prices give the predicted bill: a run counts its spending as the plan does.
     per_iteration = (gang_usd_per_s(manifest) + predicted_requests_usd_per_s(manifest)) * predicted.iteration_s
     assert per_iteration == pytest.approx(predicted.usd_per_iteration)
+
+
+def test_tmp_reaches_the_functions_and_is_paid_for(project, profile):
+    job = load_job(project / "job.toml")
+    larger = job.model_copy(update={"package": job.package.model_copy(update={"ephemeral_storage_mb": 10_240})})
+    plain, roomy = plan(project, profile), plan(project, profile, job=larger)
+    assert {stage.ephemeral_storage_mb for stage in plain.stages} == {512}
+    assert {stage.ephemeral_storage_mb for stage in roomy.stages} == {10_240}
+    assert [stage.memory_mb for stage in roomy.stages] == [stage.memory_mb for stage in plain.stages]
+    seconds = roomy.predicted.iteration_s
+    assert seconds == plain.predicted.iteration_s
+    paid = roomy.predicted.usd_per_iteration - plain.predicted.usd_per_iteration
+    assert paid == pytest.approx(roomy.workers * (10_240 - 512) / 1024 * 3.09e-8 * seconds, rel=1e-3)
+    (line,) = [line for line in forecast_of(roomy, profile).iteration_bill().lines if "/tmp" in line.item]
+    assert line.usd == pytest.approx(paid, rel=1e-3)
+    by_hand = plain.model_copy(update={"stages": roomy.stages})
+    assert forecast_of(by_hand, profile).usd_per_iteration == pytest.approx(roomy.predicted.usd_per_iteration, rel=1e-4)
+    assert roomy.spending.segment_at_most_usd > plain.spending.segment_at_most_usd
 
 
 def test_explanation_adds_up(project, profile):
