@@ -18,7 +18,7 @@ from rehearsal.build import Build, Part
 from rehearsal.dockerfile import Dockerfile, Run, read_dockerfile
 from rehearsal.gang import Code, train_segment
 from rehearsal.pythons import find_python, python_version
-from rehearsal.runtime_tests import run_runtime_tests
+from rehearsal.runtime_tests import run_runtime_tests, run_tests_without_torch
 from rehearsal.wheels import check_wheels
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.limits import LAMBDA_IMAGE_BYTES
@@ -33,7 +33,7 @@ class Account:
     """What a rehearsal found.
 
     ``wheels`` counts the distributions that have one for the image's Python, by architecture; ``tests`` is pytest's
-    last line, or why they were not run.
+    last line and what was left out, or why none was run.
     """
 
     base: str
@@ -94,12 +94,18 @@ def rehearse(manifest: Manifest, source: Path, python: Path | None, tests: bool,
     iterations = account.workers[0].end_iteration - account.workers[0].first_iteration
     tell(f"{len(account.workers)} workers trained a segment of {iterations} iterations through awslambdaric")
     if tests:
-        if account.python.startswith(f"{dockerfile.python}."):
-            account.tests = run_runtime_tests(build.python, folder)
-        else:
-            account.tests = f"skipped: this is Python {account.python}, and `make test` runs them in such a one"
+        account.tests = _tests(dockerfile, build, account, folder)
         tell(f"tests of runtime: {account.tests}")
     return account
+
+
+def _tests(dockerfile: Dockerfile, build: Build, account: Account, folder: Path) -> str:
+    """What became of the tests of ``runtime``: in the image's Python all of them, or those that need no torch."""
+    if account.python.startswith(f"{dockerfile.python}."):
+        return run_runtime_tests(build.python, folder)
+    if (python := find_python(dockerfile.python)) is not None:
+        return f"Python {python_version(python)} without torch: {run_tests_without_torch(python, folder)}"
+    return f"skipped: there is no Python {dockerfile.python}, and `make test` runs them in {account.python}"
 
 
 def _torch_step(dockerfile: Dockerfile) -> int:
@@ -148,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a plan; its memory sizes and workers are used")
     parser.add_argument("--python", type=Path, help="interpreter for the image's (default: its version, if found)")
-    parser.add_argument("--tests", action="store_true", help="also run tests/runtime, if it is the image's version")
+    parser.add_argument("--tests", action="store_true", help="also run tests/runtime in the image's version of Python")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
     options = parser.parse_args(arguments)
     screen = sys.stderr if options.json else sys.stdout

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from rehearsal import __main__ as rehearsal
+from rehearsal.build import Build
 from rehearsal.dockerfile import Dockerfile
 from rehearsal.pythons import find_python, python_version
 from runtime.errors import FuncpipeError
@@ -76,6 +77,27 @@ def test_where_torch_cannot_be_had_for_the_images_python_another_stands_in_and_i
     assert without.other_python_because == "torch cannot be installed for Python 3.99 here: no torch for it"
     with pytest.raises(FuncpipeError, match="no torch for it"):
         begin(monkeypatch, here, named=other)
+
+
+@pytest.mark.parametrize(
+    ("found", "used", "said"),
+    [
+        ("/somewhere/python3.99", "3.99.1", "all of them"),
+        ("/somewhere/python3.99", "3.11.7", "Python 3.99.4 without torch: those by /somewhere/python3.99"),
+        (None, "3.11.7", "skipped: there is no Python 3.99"),
+    ],
+)
+def test_tests_run_in_the_images_python_or_those_that_can_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str | None, used: str, said: str
+) -> None:
+    monkeypatch.setattr(rehearsal, "find_python", lambda version: Path(found) if found else None)
+    monkeypatch.setattr(rehearsal, "python_version", lambda python: "3.99.4")
+    monkeypatch.setattr(rehearsal, "run_runtime_tests", lambda python, folder: "all of them")
+    monkeypatch.setattr(rehearsal, "run_tests_without_torch", lambda python, folder: f"those by {python}")
+    build = Build(context=tmp_path, folder=tmp_path / "image", python=Path(sys.executable), log=tmp_path / "log")
+    account = rehearsal.Account("base", "3.99", python=used)
+    dockerfile = Dockerfile("base", "3.99", (), "module.function")
+    assert rehearsal._tests(dockerfile, build, account, tmp_path).startswith(said)
 
 
 @pytest.mark.parametrize(
