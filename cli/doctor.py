@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ example: before the first deployment of a plan
 """
 
 _SIGNS = {"ok": "\N{HEAVY CHECK MARK}", "failed": "\N{HEAVY BALLOT X}", "skipped": "-"}
+_LEAST_COLUMNS = 50
+"""Room that words should have beside the names of checks."""
 _ASCII_SIGNS = {"ok": "ok", "failed": "FAILED", "skipped": "-"}
 
 
@@ -49,7 +52,7 @@ def doctor(args: argparse.Namespace, screen: Screen) -> int:
     checks = [*machine_checks(docker=packaging == "image"), *of_the_plan, *_account(args, manifest)]
     failures = sum(check.status == "failed" for check in checks)
     document = {"ok": not failures, "checks": [check.to_dict() for check in checks]}
-    screen.result(document, "\n".join(_lines(checks, failures)))
+    screen.result(document, "\n".join(_lines(checks, failures, screen.columns)))
     return 1 if failures else 0
 
 
@@ -65,16 +68,36 @@ def _account(args: argparse.Namespace, manifest: "Manifest | None") -> "list[Che
         return [failed("embedded AWS", str(error), "funcpipe local up")]
 
 
-def _lines(checks: "list[Check]", failures: int) -> list[str]:
+def _lines(checks: "list[Check]", failures: int, columns: int | None) -> list[str]:
+    """Wrapped to so many columns; where that leaves little room beside the names, the words stand below them."""
     signs = _SIGNS if _can_print("".join(_SIGNS.values())) else _ASCII_SIGNS
     sign_width, name_width = max(map(len, signs.values())), max(len(check.name) for check in checks)
+    beside = sign_width + name_width + 2
+    below = columns is not None and columns - beside < _LEAST_COLUMNS
+    indent = sign_width + 1 if below else beside
     lines = []
     for check in checks:
-        begin = f"{signs[check.status]:<{sign_width}} {check.name:<{name_width}} "
-        lines += [begin + check.found.replace("\n", "\n" + " " * len(begin))]
-        if check.remedy is not None:
-            lines.append(" " * len(begin) + check.remedy)
+        begin = f"{signs[check.status]:<{sign_width}} {check.name}"
+        words = _wrapped(check.found, columns and columns - indent)
+        if below:
+            lines.append(begin)
+        else:
+            lines.append(f"{begin:<{beside}}{words.pop(0)}")
+        words += _wrapped(check.remedy or "", columns and columns - indent)
+        lines += [" " * indent + line for line in words if line]
     return [*lines, f"{failures} of {len(checks)} checks failed." if failures else "Nothing is in the way."]
+
+
+def _wrapped(text: str, columns: int | None) -> list[str]:
+    """At spaces alone, so that a command or a URL can be copied."""
+    if columns is None:
+        return text.split("\n")
+    width = max(columns, 1)
+    return [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
 
 
 def _can_print(text: str) -> bool:

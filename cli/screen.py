@@ -63,6 +63,11 @@ class Screen:
         """Where progress goes: stdout, unless that belongs to the JSON object."""
         return self._err if self.json else self._out
 
+    @property
+    def columns(self) -> int | None:
+        """What text on stdout should be wrapped to; None where lines may be as long as they are, as in a file."""
+        return self._out.width if self._out.is_terminal or "COLUMNS" in os.environ else None
+
     def info(self, text: str) -> None:
         """A line about what is going on, on stderr."""
         self._err.print(printable(text), soft_wrap=True)

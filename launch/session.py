@@ -69,11 +69,12 @@ def aws_errors() -> Iterator[None]:
         ) from error
     except (NoRegionError, ProfileNotFound) as error:
         raise UserInputError(
-            f"{error} Set AWS_DEFAULT_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
+            f"{str(error).rstrip('.')}. Set AWS_DEFAULT_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
         ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise FuncpipeError(
-            f"{error} Check the network and AWS_ENDPOINT_URL; for the embedded AWS see `funcpipe local status`."
+            f"{str(error).rstrip('.')}. Check the network and AWS_ENDPOINT_URL; for the embedded AWS see "
+            "`funcpipe local status`."
         ) from error
     except ClientError as error:
         raise _translated(error) from error

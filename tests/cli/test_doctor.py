@@ -22,7 +22,7 @@ NO_ACCOUNT = {
 
 
 def doctor(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    without = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    without = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COLUMNS"))}
     return subprocess.run(
         [sys.executable, "-m", "cli.main", "doctor", *arguments],
         cwd=cwd,
@@ -47,6 +47,16 @@ def test_signs_are_ascii_where_the_terminal_has_no_others(tmp_path: Path) -> Non
     done = doctor("--packaging", "prebuilt", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 1 and done.stdout.isascii()
     assert "\nFAILED credentials " in done.stdout and "\nok     Node.js " in done.stdout
+
+
+def test_a_narrow_terminal_gets_narrow_lines_and_a_file_gets_whole_ones(tmp_path: Path) -> None:
+    manifest = str(write_project(tmp_path))
+    narrow = doctor(manifest, "--packaging", "prebuilt", cwd=tmp_path, COLUMNS="50").stdout.splitlines()
+    assert all(len(line) <= 50 or " " not in line.strip() for line in narrow), "words stay whole"
+    assert "\N{HEAVY CHECK MARK} plan" in narrow and "  example: 2 stages, 2 workers, 1 segments" in narrow
+    whole = doctor(manifest, "--packaging", "prebuilt", cwd=tmp_path).stdout
+    assert " ".join(whole.split()) == " ".join(" ".join(narrow).split())
+    assert "Configure credentials and a region as for the AWS CLI (`aws configure`, AWS_PROFILE, " in whole
 
 
 def test_an_endpoint_that_cannot_be_reached_is_a_failure_and_not_a_traceback(tmp_path: Path) -> None:
