@@ -50,7 +50,7 @@ TRACING = (
 )
 INTERFACES = (
     "Lambda makes and removes the network interfaces of a function in a VPC by the function's role, and AWS requires "
-    "leave on all resources; another policy denies it to the code that runs in the function "
+    "leave on all resources; the same policy denies it to the code that runs in functions "
     "(docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html, read 2026-11-24)."
 )
 NOT_RENDERED = (
