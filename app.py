@@ -28,12 +28,14 @@ def build(app: cdk.App) -> TrainingStack:
     path = app.node.try_get_context("manifest")
     if not path:
         raise UserInputError("no manifest named. Add -c manifest=PATH; `funcpipe plan` writes one.")
+    if not isinstance(path, str) or "\0" in path:
+        raise UserInputError(f"manifest must be a path (given: {path!r:.120}). Correct -c manifest.")
     packaging = _packaging(app)
     manifest = load_manifest(Path(path))
     name = app.node.try_get_context("stack") or f"funcpipe-{manifest.name}"
-    if not _STACK_NAME.fullmatch(name):
+    if not isinstance(name, str) or not _STACK_NAME.fullmatch(name):
         raise UserInputError(
-            f"a stack's name is a letter, then up to 127 letters, digits and hyphens (given: {name!r}). "
+            f"a stack's name is a letter, then up to 127 letters, digits and hyphens (given: {name!r:.160}). "
             "Correct -c stack."
         )
     nag = app.node.try_get_context("nag")

@@ -89,6 +89,26 @@ def test_wrong_input_is_one_message_and_status_2(tmp_path: Path, context: dict[s
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("manifest", value) for value in (["x"], 5, "a\0b", {"a": "b"})),
+        *(("stack", value) for value in (5, ["mine"], "a b", "${Token[A.1]}", "übung", "-x", "x" * 129, "a\n")),
+        *(("packaging", value) for value in (["zip"], {"zip": 1})),
+        *(
+            (key, value)
+            for key in ("vpc", "kms_key", "artifact_bucket", "alarm_topic")
+            for value in (5, ["a"], {"a": 1})
+        ),
+    ],
+)
+def test_context_of_another_type_is_one_message(tmp_path: Path, key: str, value: Any) -> None:
+    """cdk.json may hold any of JSON's types."""
+    context = {"manifest": str(write_project(tmp_path)), key: value}
+    with pytest.raises(UserInputError, match=key):
+        app.build(cdk.App(context=context, analytics_reporting=False))
+
+
+@pytest.mark.parametrize(
     ("edit", "message"), [*MALFORMED, *HOSTILE], ids=[message for _, message in [*MALFORMED, *HOSTILE]]
 )
 def test_no_construct_is_made_of_a_malformed_or_hostile_manifest(
