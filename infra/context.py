@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from aws_cdk import Annotations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -32,6 +33,7 @@ _RETENTION = {
     180: logs.RetentionDays.SIX_MONTHS,
     365: logs.RetentionDays.ONE_YEAR,
 }
+_NO_ROUTES = "Workers are placed in subnets by their ids; their routes are their owner's."
 _ARN = r"arn:aws[a-z-]*:{}"
 
 
@@ -76,6 +78,8 @@ class Options:
             made["vpc"] = ec2.Vpc.from_vpc_attributes(
                 scope, "Vpc", vpc_id=self.vpc, availability_zones=zones, private_subnet_ids=list(self.subnets)
             )
+            # Else `cdk synth --strict` would refuse what works: no route is made or looked at here.
+            Annotations.of(made["vpc"]).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId", _NO_ROUTES)
         if self.security_groups:
             made["security_groups"] = [
                 ec2.SecurityGroup.from_security_group_id(scope, f"SecurityGroup{index}", group)
