@@ -1,7 +1,7 @@
 """Buckets of MiniStack 1.5.33's CloudFormation, with what it drops of a template.
 
-Tags (CDK's automatic emptying asks for one), lifecycle rules, and the refusal to delete a bucket that holds objects or
-versions of deleted ones.
+Tags (CDK's automatic emptying asks for one), lifecycle rules, encryption with a key that is named, and the refusal to
+delete a bucket that holds objects or versions of deleted ones.
 """
 
 from typing import Any
@@ -47,7 +47,25 @@ def _apply(answer: Any, properties: Record) -> Any:
             raise ValueError(f"AWS::S3::Bucket lifecycle rules were refused: {body!r}")
     else:
         s3._bucket_lifecycle.pop(bucket, None)
+    rules = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [])
+    keys = [rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules]
+    if any(keys):  # MiniStack knows no key of S3's own for SSE-KMS, as CDK's bootstrap bucket has it
+        status, _headers, body = s3._put_bucket_encryption(bucket, encryption_xml(keys))
+        if status >= 300:
+            raise ValueError(f"AWS::S3::Bucket encryption was refused: {body!r}")
+    else:
+        s3._bucket_encryption.pop(bucket, None)
     return answer
+
+
+def encryption_xml(keys: list[str]) -> bytes:
+    """SSE-KMS with these keys as the body of PutBucketEncryption."""
+    root = ElementTree.Element("ServerSideEncryptionConfiguration", xmlns=_NAMESPACE)
+    for key in keys:
+        default = ElementTree.SubElement(ElementTree.SubElement(root, "Rule"), "ApplyServerSideEncryptionByDefault")
+        _leaf(default, "SSEAlgorithm", "aws:kms")
+        _leaf(default, "KMSMasterKeyID", key)
+    return ElementTree.tostring(root)
 
 
 def lifecycle_xml(rules: list[Record]) -> bytes:

@@ -128,8 +128,6 @@ def test_the_largest_plan_with_everything_fits_into_a_template(largest: Synthesi
     assert len(largest.functions) == len(largest.aliases) == MAX_STAGES
     assert len(largest.template["Resources"]) <= CLOUDFORMATION_RESOURCES
     assert (largest.assembly / "stack.template.json").stat().st_size <= CLOUDFORMATION_TEMPLATE_BYTES
-    found = lint_file(largest.assembly / "stack.template.json", ManualArgs(regions=["us-east-1"]))
-    assert not [str(match) for match in found if match.rule.severity == "error"]
 
 
 def test_policies_of_the_largest_plan_fit_into_their_roles(largest: Synthesised) -> None:
