@@ -15,9 +15,9 @@ from functools import cached_property
 from planner.cost_model import StageCosts
 from planner.replay import RateLimits, Replay, replay
 from planner.steps import SENT_BY, Placed, StepsOfPlan, get_gate, put_gate
-from runtime.pacing import LOOKS_IN_VAIN
+from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
 from runtime.records import TimelineEvent
-from runtime.schedule import ScheduleName
+from runtime.schedule import Op, ScheduleName
 
 ITERATIONS = 64
 """Replayed unless a steady state shows before."""
@@ -65,10 +65,17 @@ class Simulation:
     def empty_gets(self) -> tuple[float, ...]:
         """Per stage: GETs of all its replicas that find nothing yet, per iteration after the first one."""
         counts = [0.0] * (1 + max(placed.stage for placed in self.placed))
+        received = [placed for placed in self.placed if placed.instruction.op in SENT_BY]
+        before: dict[tuple[int, int], Op] = {}
+        looks = []
+        for placed in received:
+            follows = before.get((placed.stage, placed.replica)) is placed.instruction.op
+            before[placed.stage, placed.replica] = placed.instruction.op
+            looks.append(LOOKS_IN_VAIN_FOLLOWING if follows else LOOKS_IN_VAIN)
         for begins, ends in list(zip(self.replay.begins, self.replay.ends, strict=True))[1:]:
-            for placed in self.placed:
-                if placed.instruction.op in SENT_BY and begins[placed.link] > ends[placed.issue]:
-                    counts[placed.stage] += LOOKS_IN_VAIN
+            for placed, in_vain in zip(received, looks, strict=True):
+                if begins[placed.link] > ends[placed.issue]:
+                    counts[placed.stage] += in_vain
         return tuple(count / max(1, len(self.replay.ends) - 1) for count in counts)
 
     @cached_property

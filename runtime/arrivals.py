@@ -1,27 +1,41 @@
 """When an awaited object is likely to be there, learnt from the waits for the same object of earlier iterations.
 
-A GET that comes too soon is paid for, and one that comes late delays the worker. So the first GET comes when the object
-was there in most of the last iterations, and later ones follow at pauses of the order of what those waits differed by:
+A GET that comes too soon is paid for, and one that comes late delays the worker, and whoever waits for it. Objects come
+in series: the activations of one iteration, one behind the other, then its gradients. The first of a series answers
+something that happened elsewhere, and each moment that it lies there delays the whole gang; those that follow it come
+at the pace of links. So the first is looked for closely, from before the earliest of the last waits on:
 
-    the object before it was found         first look         2nd    3rd         4th
-    ├──────────────── look_s ──────────────────┤── pause_s ────┤──────┤───────────┤
-              waits of the last iterations   ▲ ▲▲  ▲▲▲    ▲▲
-                                                  └ LOOK_SHARE of them
+    the object before it was found    first look  2nd  3rd  4th          5th
+    ├─────────────── after_s ────────────┤─ pause_s ┤────┤────┤────────────┤
+                                                    until_s ▲
+                    waits of the last iterations  ▲  ▲▲ ▲
+
+A look in vain also tells from when on the object was there. One that follows another is looked for once, when it was
+there in most of the last iterations.
 """
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 
+from runtime import keys
 from runtime.pacing import (
+    CLOSE_LOOKS,
+    EARLY_S,
     FIRST_LOOKS,
     FIRST_PAUSE_S,
-    FORGETTING,
     LONGEST_PAUSE_S,
+    LOOK_PRICE_S,
     LOOK_SHARE,
+    LOOKED_FOR_CLOSELY_S,
+    PAUSE_SHARE,
+    RECENT,
     REMEMBERED,
     SLOWED,
+    SLOWED_PAUSE,
     SOONER,
+    SOONER_CLOSELY,
     SOONER_DOUBLINGS,
 )
 
@@ -31,12 +45,19 @@ class Look:
     """When to look for an object, counted from its turn: when the object before it was found, or from its own request.
 
     Args:
-        after_s: the first time; not above 0 where it is likely to be there before its turn, and is asked for at once.
-        pause_s: until the second time.
+        after_s: the first time; below 0 where it is likely to be there before its turn, and is asked for at once.
+        pause_s: from a look to the next one.
+        until_s: so long pauses stay as they are; then they grow.
     """
 
     after_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
+    until_s: float = 0.0
+
+    @property
+    def closely(self) -> bool:
+        """Whether the object is likely to be found by one of several looks, and not by the first one."""
+        return self.until_s > self.after_s
 
 
 UNKNOWN = Look()
@@ -61,12 +82,36 @@ class _Past:
         if looks > 1:
             self.streak = 0
             self.waits.append(waited_s)
-            return
-        share = SOONER * 2 ** min(self.streak, SOONER_DOUBLINGS)
-        self.waits.append(max(look.after_s - max(FIRST_PAUSE_S / 2, share * look.after_s), -FIRST_PAUSE_S))
-        self.streak += 1
-        while self.streak >= FORGETTING and len(self.waits) > REMEMBERED - FORGETTING:
-            self.waits.popleft()
+        elif look.closely:
+            sooner_s = look.pause_s
+            if self.streak:
+                sooner_s = max(sooner_s, SOONER_CLOSELY * waited_s) * 2 ** (self.streak - 1)
+            latest_s = max(0.0, waited_s - sooner_s)
+            self.waits = deque((min(wait, latest_s) for wait in [*self.waits, latest_s]), maxlen=REMEMBERED)
+            self.streak += 1
+        else:
+            sooner_s = max(FIRST_PAUSE_S / 2, SOONER * waited_s) * 2 ** min(self.streak, SOONER_DOUBLINGS)
+            if waited_s <= FIRST_PAUSE_S / 2:  # it was there at its turn; since when, looks before its turn will tell
+                waited_s, sooner_s = min(self.waits, default=0.0), FIRST_PAUSE_S / 2
+            self.waits.append(max(waited_s - sooner_s, -EARLY_S))
+            self.streak += 1
+            while len(self.waits) > max(1, REMEMBERED - self.streak):
+                self.waits.popleft()
+
+    def look(self, follows: bool) -> Look:
+        recent = sorted(list(self.waits)[-RECENT:])
+        low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
+        if low > LOOKED_FOR_CLOSELY_S and not follows:
+            spread = high - low
+            pause = max(FIRST_PAUSE_S, math.sqrt(LOOK_PRICE_S * spread), spread / CLOSE_LOOKS)
+            return Look(low - pause / 2, pause, high + pause)
+        waits = sorted(self.waits)
+        last = len(waits) - 1
+        usual, early = waits[round(LOOK_SHARE * last)], waits[round((1 - LOOK_SHARE) * last)]
+        if usual <= -EARLY_S:
+            return Look(usual, PAUSE_SHARE * EARLY_S)
+        usual = max(usual, 0.0)
+        return Look(usual, max(FIRST_PAUSE_S, usual - early, PAUSE_SHARE * usual))
 
 
 class Arrivals:
@@ -81,26 +126,36 @@ class Arrivals:
         unknown_s = min(max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), LONGEST_PAUSE_S)
         self._unknown = Look(0.0, unknown_s)
         self._pasts: dict[str, _Past] = {}
+        self._cadences: dict[str, float] = {}
+        """By series: the last wait for one of it that followed another."""
 
-    def look(self, name: str) -> Look:
-        """When to look for the object that is called ``name`` in every iteration."""
+    def look(self, key: str, follows: bool = False) -> Look:
+        """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
         with self._lock:
-            past = self._pasts.get(name)
-            waits = sorted(past.waits) if past else []
-        if not waits:
-            hint_s = SLOWED * past.first_s if past else 0.0
-            return Look(hint_s, hint_s / 2) if hint_s > FIRST_PAUSE_S else self._unknown
-        last = len(waits) - 1
-        usual, early = waits[round(LOOK_SHARE * last)], waits[round((1 - LOOK_SHARE) * last)]
-        return Look(usual, max(FIRST_PAUSE_S, usual - early, SOONER * usual))
+            past = self._pasts.get(keys.of_every_iteration(key))
+            if past is not None and past.waits:
+                return past.look(follows)
+            first_s = past.first_s if past else 0.0
+            if first_s > LOOKED_FOR_CLOSELY_S and not follows:
+                return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
+            cadence_s = self._cadences.get(keys.of_every_iteration(keys.series(key))) if follows else None
+            return self._unknown if cadence_s is None else Look(cadence_s, max(FIRST_PAUSE_S, cadence_s / 2))
 
-    def learn(self, name: str, look: Look, looks: int, waited_s: float) -> None:
-        """``name`` came ``waited_s`` after its turn, as far as the ``looks`` at it tell, which were made as said.
+    def learn(self, key: str, look: Look, looks: int, waited_s: float | None, follows: bool = False) -> None:
+        """``key`` came ``waited_s`` after its turn, or before it (None), as far as ``looks`` made as said tell.
 
         Its first wait is no measure but a hint: in a worker's first iteration much is done for the first time.
         """
+        name = keys.of_every_iteration(key)
         with self._lock:
-            if name in self._pasts:
-                self._pasts[name].add(look, looks, waited_s)
+            if name not in self._pasts:
+                self._pasts[name] = past = _Past(max(0.0, waited_s or 0.0))
             else:
-                self._pasts[name] = _Past(max(0.0, waited_s))
+                past = self._pasts[name]
+                if waited_s is None:
+                    past.waits.append(-EARLY_S)
+                else:
+                    past.add(look, looks, waited_s)
+            if follows:
+                latest_s = past.waits[-1] if past.waits else past.first_s
+                self._cadences[keys.of_every_iteration(keys.series(key))] = max(0.0, latest_s)

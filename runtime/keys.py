@@ -118,6 +118,16 @@ def of_every_iteration(key: str) -> str:
     return _ITERATION.sub("/", key, count=1)
 
 
+_SERIES = re.compile(r".*/(?:(?:activation|gradient)/\d{8}|(?:split|merged|whole)/\d{8}/\d{4})/")
+
+
+def series(key: str) -> str:
+    """What the names of inbox objects have in common that are sent one behind the other: activations of an iteration,
+    gradients of one, parts of one bucket's sum; other names are a series of one."""
+    match = _SERIES.match(key)
+    return key if match is None else match[0]
+
+
 def layers_prefix(run: str) -> str:
     return f"{run_prefix(run)}layers/"
 

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from runtime import keys
@@ -22,6 +23,37 @@ from runtime.timeline import Recorder
 
 T = TypeVar("T")
 A = TypeVar("A", Awaited, Received)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Of an object among those that are requested one after the other.
+
+    Args:
+        before, found: as in ``Turn``.
+        follows: it is of the same series as the one before.
+    """
+
+    before: threading.Event | None
+    found: threading.Event | None
+    follows: bool
+
+
+class _Queue:
+    """Objects in the order of their requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: threading.Event | None = None
+        self._series: str | None = None
+
+    def place(self, key: str) -> _Place:
+        """Of the next one."""
+        series, found = keys.series(key), threading.Event()
+        with self._lock:
+            place = _Place(self._found, found, series == self._series)
+            self._found, self._series = found, series
+        return place
 
 
 class Lanes:
@@ -56,7 +88,6 @@ class Lanes:
         # Prefetches may wait for the next iteration, which cannot begin before the replicas have synchronised: their
         # threads must never be the ones that synchronising needs.
         self._syncs = threads(IN_FLIGHT, "synchronise")
-        # A gradient that a stage before waits for must not queue behind all pieces of this stage's own sum.
         self._sync_uploads = threads(IN_FLIGHT, "synchronise-up")
         self._in_turn = threads(1, "sum")
         self._cleanups = threads(2, "clean-up")
@@ -64,13 +95,14 @@ class Lanes:
         self._ranges_up = threads(IN_FLIGHT, "upload-range")
         self._ranges_down = threads(IN_FLIGHT, "download-range")
         self._upload_slots = threading.BoundedSemaphore(2 * IN_FLIGHT)
+        self._sending = threading.Condition()
+        self._sends = 0
+        """Objects of the schedule that were given to the upload lane and are not in the store yet."""
         self._lock = threading.Lock()
         self._first_error: BaseException | None = None
         self._closing = False
         self._pending: set[Future[object]] = set()
-        self._found: threading.Event | None = None
-        self._sync_found: threading.Event | None = None
-        """Of the last object that was requested."""
+        self._queue, self._sync_queue = _Queue(), _Queue()
         self._arrivals = Arrivals(iteration_s)
 
     @property
@@ -104,12 +136,17 @@ class Lanes:
         """Uploads in the background; waits only while too many uploads are under way. Raises Cancelled."""
         while not self._upload_slots.acquire(timeout=0.5):
             self._mailbox.check()
+        with self._sending:
+            self._sends += 1
 
         def upload() -> None:
             try:
                 self._upload(iteration, instruction, stage, key, bundle, self._put_ranges)
             finally:
                 self._upload_slots.release()
+                with self._sending:
+                    self._sends -= 1
+                    self._sending.notify_all()
 
         future = self._submit(self._uploads, upload)
         if self._in_sequence:
@@ -143,16 +180,13 @@ class Lanes:
             yield under_way.popleft().result()
 
     def _get_range(self, key: str) -> Data:
-        return self._learnt(key, None, None, lambda turn: self._mailbox.wait_own(key, turn)).data
+        return self._learnt(key, _Place(None, None, True), lambda turn: self._mailbox.wait_own(key, turn)).data
 
-    def _learnt(
-        self, key: str, before: threading.Event | None, found: threading.Event | None, wait: Callable[[Turn], A]
-    ) -> A:
+    def _learnt(self, key: str, place: _Place, wait: Callable[[Turn], A]) -> A:
         """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
-        name = keys.of_every_iteration(key)
-        look = self._arrivals.look(name)
-        awaited = wait(Turn(before, look, found))
-        self._arrivals.learn(name, look, awaited.looks, awaited.due_s)
+        look = self._arrivals.look(key, place.follows)
+        awaited = wait(Turn(place.before, look, place.found))
+        self._arrivals.learn(key, look, awaited.looks, awaited.due_s, place.follows)
         return awaited
 
     def _await(
@@ -160,23 +194,18 @@ class Lanes:
         iteration: int,
         instruction: str,
         key: str,
-        before: threading.Event | None,
-        found: threading.Event,
+        place: _Place,
         rest: Callable[[list[str]], Iterable[Data]] | None,
     ) -> Received:
         start_s = time.time()
-        received = self._learnt(key, before, found, lambda turn: self._mailbox.receive(key, turn, rest))
+        received = self._learnt(key, place, lambda turn: self._mailbox.receive(key, turn, rest))
         self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
         return received
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        before, found = self._found, threading.Event()
-        self._found = found
-        return self._submit(
-            self._prefetches,
-            lambda: self._await(iteration, instruction, key, before, found, self._get_ranges),
-        )
+        place = self._queue.place(key)
+        return self._submit(self._prefetches, lambda: self._await(iteration, instruction, key, place, self._get_ranges))
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle], *, here: bool) -> "Future[Received]":
         """Runs ``task``, which reads samples, on the download lane; or ``here`` and now, where that is quickly done."""
@@ -197,15 +226,26 @@ class Lanes:
         """Uploads a part of the stage's gradients to the stage's own inbox; never waits.
 
         The bundle must not change until the upload is done: it is encoded only when its turn comes, so that what is
-        queued, views of one flat gradient, takes no memory.
+        queued, views of one flat gradient, takes no memory. Objects of the schedule go first: a stage before waits for
+        the gradients among them, and has its own sum still to come.
         """
-        return self._submit(self._sync_uploads, lambda: self._upload(iteration, "R", self._own_stage, key, bundle))
+
+        def upload() -> None:
+            while not self._sent_all(0.5):
+                self._mailbox.check()
+            self._upload(iteration, "R", self._own_stage, key, bundle)
+
+        return self._submit(self._sync_uploads, upload)
+
+    def _sent_all(self, within_s: float) -> bool:
+        """Whether no object of the schedule is left to be sent, now or soon."""
+        with self._sending:
+            return self._sending.wait_for(lambda: not self._sends, within_s)
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        before, found = self._sync_found, threading.Event()
-        self._sync_found = found
-        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, before, found, None))
+        place = self._sync_queue.place(key)
+        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, place, None))
 
     def in_turn(self, task: Callable[[], int]) -> "Future[int]":
         """Runs what waits for parts of the stage's gradients, one task after the other."""

@@ -47,13 +47,14 @@ class Awaited:
 
     Args:
         waited_s: until they were found.
-        due_s: how long after their turn they came: halfway between the last look in vain and the one that found them.
+        due_s: how long after their turn they came: halfway between the last look in vain and the one that found them;
+            where no look was in vain, by when they were there. None: before their turn.
         looks: requests made; the last one found them.
     """
 
     data: Data
     waited_s: float
-    due_s: float
+    due_s: float | None
     looks: int
 
 
@@ -64,7 +65,7 @@ class Received:
     bundle: Bundle
     bytes: int
     waited_s: float = 0.0
-    due_s: float = 0.0
+    due_s: float | None = None
     looks: int = 0
     ranges: int = 1
 
@@ -179,21 +180,24 @@ class Mailbox:
         Every GET of an absent object is paid for: without a turn it is asked for at growing pauses from now on, with
         one as ``runtime.arrivals`` says.
         """
-        begin = since = missed = self._clock()
+        begin = since = self._clock()
+        missed: float | None = None
         look, looks = (turn.look if turn else UNKNOWN), 0
         if turn is not None:
-            if look.after_s <= 0:
+            if look.after_s < 0:
                 looks += 1
                 if (data := self._ask(store, key, turn)) is not None:
-                    return Awaited(data, 0.0, 0.0, looks)
-            since = missed = self._await_turn(turn)
+                    return Awaited(data, 0.0, None, looks)
+            since = self._await_turn(turn)
+            missed = since if looks else None
             self._pause(look.after_s, self._give_up_at(since))
         pause = look.pause_s
         while True:
             asked = self._clock()
             looks += 1
             if (data := self._ask(store, key, turn)) is not None:
-                return Awaited(data, asked - begin, (missed + asked) / 2 - since, looks)
+                came = asked if missed is None else (missed + asked) / 2
+                return Awaited(data, asked - begin, came - since, looks)
             missed = asked
             self.check()
             now = self._clock()
@@ -203,8 +207,9 @@ class Mailbox:
                     f"{self._stall_timeout_s:g}, life time left: {max(0.0, self._deadline - now):.0f} s); its sender "
                     "is slower than planned, or gone. See the failures and logs of the other workers."
                 )
-            self._pause(pause, self._give_up_at(since))
-            pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
+            self._pause(asked + pause - now, self._give_up_at(since))
+            if asked + pause - since > look.until_s:
+                pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
     def _ask(self, store: Store, key: str, turn: Turn | None) -> Data | None:
         found = turn.found.set if turn is not None and turn.found is not None else None

@@ -9,7 +9,8 @@ several connections, and go down while later ones go up. At 75 MiB/s a PUT of a 
 1,769 MB costs meanwhile; smaller ranges would hide little more."""
 
 FIRST_PAUSE_S = 0.002
-"""Between the first two GETs of a key that is not there yet, where nothing is known of when it comes."""
+"""From the start of a GET to that of the next one of a key that is not there yet, where nothing is known of when it
+comes."""
 LONGEST_PAUSE_S = 0.1
 PAUSE_GROWTH = 2.0
 LATEST = 0.05
@@ -17,25 +18,46 @@ LATEST = 0.05
 
 FIRST_LOOKS = 64
 """In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
-SLOWED = 0.25
+SLOWED = 0.85
+SLOWED_PAUSE = 0.1
 """In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
-allocated and libraries are loaded in it."""
+allocated and libraries are loaded in it; and this part of it until the next."""
 
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
-LOOK_SHARE = 5 / 7
-"""Of the remembered waits, sorted, the one at this share passes until the first GET: 2 of 7 looks may be in vain. On
-Lambda a GET costs as much as 14 ms of a worker of 1,769 MB, so a look in vain is worth a delay."""
-SOONER = 0.04
-"""Whoever finds an object at the first look learns only that it was there by then, and looks by this share of the wait
-sooner the next time; by twice the share the time after that, and so on, until a look is in vain."""
-SOONER_DOUBLINGS = 3
-FORGETTING = 4
-"""After so many first looks in a row that were not in vain, which chance does to 1 in 4, older waits are forgotten."""
-LOOKS_IN_VAIN = 0.5
-"""GETs that find nothing, per object that had to be awaited, in the steady state: what the rule above gives on average
-over waits that vary little and much (tests/runtime/test_arrivals.py). Of objects that are there already there are none.
+
+LOOKED_FOR_CLOSELY_S = 0.03
+"""Shorter waits are not worth more than one look."""
+RECENT = 4
+"""Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
+LOOK_PRICE_S = 0.005
+"""Delay that a look in vain may save: with waits that spread over W, pauses of √(LOOK_PRICE_S·W) make what looks and
+delays cost together least. On Lambda a GET costs as much as 14 ms of a worker of 1,769 MB, and a gang of several
+waits."""
+CLOSE_LOOKS = 3
+"""But no more looks than this from the earliest to the latest of those waits."""
+SOONER_CLOSELY = 0.03
+"""Whoever finds an object at the first look learns only that it was there by then. Where it is looked for closely, that
+begins a pause sooner the next time; then this share of the wait, twice the share the time after that, and so on, until
+a look is in vain."""
+
+LOOK_SHARE = 0.8
+"""Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
+PAUSE_SHARE = 0.08
+"""Of that wait, until the second one, if the waits do not differ by more."""
+SOONER = 0.02
+SOONER_DOUBLINGS = 3
+"""As SOONER_CLOSELY, for objects that follow another; the share is not doubled more often. For each first look in a row
+that was not in vain the oldest wait is forgotten."""
+EARLY_S = 0.01
+"""What the wait is taken for of an object that was there before its turn. One that has been there at its turn often
+enough is asked for before: then the latencies of several requests pass at once."""
+LOOKS_IN_VAIN = 3.4
+LOOKS_IN_VAIN_FOLLOWING = 0.4
+"""GETs that find nothing in the steady state, per object that had to be awaited: the first of a series, and one that
+follows another of it. That is what the rules above give on average over waits that vary little and much
+(tests/runtime/test_arrivals.py). Of objects that are there already there are none."""
 
 
 def range_count(payload_bytes: int) -> int:

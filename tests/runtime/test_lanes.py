@@ -1,7 +1,9 @@
 """Two workers' lanes around one store: ranges of large objects, copies of payloads, what is left behind."""
 
+import queue
 import threading
 import tracemalloc
+from concurrent.futures import CancelledError
 
 import pytest
 import torch
@@ -10,11 +12,11 @@ import runtime.mailbox
 import runtime.pacing
 from runtime.arrivals import UNKNOWN
 from runtime.codec import encode
-from runtime.keys import GangKeys, of_every_iteration
+from runtime.keys import GangKeys
 from runtime.lanes import Lanes
-from runtime.mailbox import Mailbox
+from runtime.mailbox import Cancelled, Mailbox
 from runtime.pacing import IN_FLIGHT, range_count
-from runtime.store import Store
+from runtime.store import Body, Store
 from runtime.store_directory import DirectoryStore
 from runtime.store_memory import MemoryStore
 from runtime.store_wrappers import CountingStore, TrafficCounter
@@ -192,7 +194,7 @@ def test_the_next_object_is_asked_for_while_the_bytes_of_the_one_before_still_co
     store, keys = SlowBytes(), [GANG.activation(3, 0), GANG.activation(3, 1)]
     sender, receiver = open_lanes(0, store), open_lanes(1, store)
     for key in keys * 3:  # so that each is looked for in its turn, not at once
-        receiver._arrivals.learn(of_every_iteration(key), UNKNOWN, 2, 0.005)
+        receiver._arrivals.learn(key, UNKNOWN, 2, 0.005)
     try:
         for number, key in enumerate(keys):
             sender.send(3, f"SF{number}", 1, key, {"t": torch.zeros(2)})
@@ -205,6 +207,50 @@ def test_the_next_object_is_asked_for_while_the_bytes_of_the_one_before_still_co
         store.let.set()
         sender.close()
         receiver.close()
+
+
+class SlowPut(MemoryStore):
+    """Each PUT is told, and takes as long as it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: queue.Queue[str] = queue.Queue()
+        self.let = threading.Event()
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> bool:
+        self.begun.put(key)
+        assert self.let.wait(30)
+        return super().put(key, body, if_absent=if_absent)
+
+
+def test_what_a_stage_before_waits_for_goes_before_parts_of_the_own_sum() -> None:
+    store, gradients = SlowPut(), [GANG.gradient(3, number) for number in range(IN_FLIGHT + 2)]
+    lanes, part = open_lanes(1, store), GANG.split(3, 0, 0, 1)
+    try:
+        for key in gradients[:-1]:
+            lanes.send(3, "SB", 0, key, {"t": torch.zeros(2)})
+        sum_part = lanes.send_sync(3, part, {"t": torch.zeros(2)})
+        lanes.send(3, "SB", 0, gradients[-1], {"t": torch.zeros(2)})  # this one is queued behind the others
+        store.let.set()
+        sum_part.result()
+        assert [store.begun.get() for _ in range(len(gradients) + 1)][-1] == part
+    finally:
+        store.let.set()
+        lanes.close()
+
+
+def test_a_part_of_the_sum_that_waits_ends_with_the_lanes() -> None:
+    store = SlowPut()
+    lanes = open_lanes(1, store)
+    lanes.send(3, "SB0", 0, GANG.gradient(3, 0), {"t": torch.zeros(2)})
+    waiting = lanes.send_sync(3, GANG.split(3, 0, 0, 1), {"t": torch.zeros(2)})
+    closing = threading.Thread(target=lanes.close)
+    closing.start()
+    with pytest.raises((Cancelled, CancelledError)):
+        waiting.result(30)
+    store.let.set()
+    closing.join(30)
+    assert not closing.is_alive()
 
 
 def test_in_sequence_an_upload_is_waited_for_and_nothing_is_requested_ahead() -> None:
