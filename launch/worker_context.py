@@ -5,7 +5,7 @@ import signal
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 
-PRELOADED = ["runtime.handler", "runtime.store_directory", "torch._dynamo"]
+PRELOADED = ["runtime.handler", "runtime.worker", "runtime.store_directory", "torch._dynamo"]
 """Imported once, before any worker is forked; torch imports its _dynamo (1 s) when the first optimiser is made."""
 
 

@@ -12,19 +12,17 @@ import hashlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from runtime import keys
-from runtime.barrier import claim
+from runtime.cold_start import StoreAhead
 from runtime.errors import FuncpipeError, UserInputError, WorkerFailed
-from runtime.failures import failure_of, leave, message_of
 from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.log import LogLevel, worker_log
 from runtime.manifest import Manifest, parse_manifest
@@ -37,7 +35,6 @@ from runtime.store_faults import FaultSpec, FaultyStore
 from runtime.store_retries import RetryingStore
 from runtime.store_urls import open_store
 from runtime.store_wrappers import CountingStore, Link, LinkSpec, ThrottledStore, TrafficCounter
-from runtime.worker import Invocation, Worker
 
 _start_up_s = [age_s()]
 """Of this environment, until its first invocation takes it: AWS bills it with that one."""
@@ -117,37 +114,47 @@ def handle(
     started_at = time.time()
     worker_event = WorkerEvent.model_validate(event)
     counter = TrafficCounter()
-    artifacts, inboxes = _stores(environment, counter)
+    own, inboxes = _stores(environment, counter)
     if int(environment["FUNCPIPE_STAGE"]) != worker_event.stage:
         raise FuncpipeError(f"this is the function of stage {environment['FUNCPIPE_STAGE']}, not {worker_event.stage}")
-    torch.set_num_threads(_threads(environment))
-    worker: Worker | None = None
-    gang = keys.GangKeys(worker_event.run, worker_event.segment, worker_event.attempt)
-    try:
-        if not claim(artifacts, gang, (worker_event.stage, worker_event.replica), request_id):
-            return None
-        manifest = _deployed_manifest(artifacts, worker_event)
-        worker = Worker(
-            Invocation(
-                event=worker_event,
-                manifest=manifest,
-                inboxes=inboxes,
-                artifacts=artifacts,
-                source=_planned_source(environment, manifest),
-                counter=counter,
-                request_id=request_id,
-                started_at=started_at,
-                remaining_s=remaining_s,
-                init_s=init_s,
-                observe=observe,
+    with closing(StoreAhead(own)) as artifacts:
+        if "torch" not in sys.modules:
+            artifacts.fetch_stage(worker_event)
+        # Only now what imports torch.
+        import torch
+
+        from runtime.barrier import claim
+        from runtime.failures import failure_of, leave, message_of
+        from runtime.worker import Invocation, Worker
+
+        torch.set_num_threads(_threads(environment))
+        worker: Worker | None = None
+        gang = keys.GangKeys(worker_event.run, worker_event.segment, worker_event.attempt)
+        try:
+            if not claim(artifacts, gang, (worker_event.stage, worker_event.replica), request_id):
+                return None
+            manifest = _deployed_manifest(artifacts, worker_event)
+            worker = Worker(
+                Invocation(
+                    event=worker_event,
+                    manifest=manifest,
+                    inboxes=inboxes,
+                    artifacts=artifacts,
+                    source=_planned_source(environment, manifest),
+                    counter=counter,
+                    request_id=request_id,
+                    started_at=started_at,
+                    remaining_s=remaining_s,
+                    init_s=init_s,
+                    observe=observe,
+                )
             )
-        )
-        return worker.run()
-    except Exception as error:  # whatever the user's model raises must stop the gang and be told
-        cause = (worker and worker.lanes.first_error) or error
-        failure = failure_of(worker_event, worker.position if worker else (None, "start"), cause)
-        leave(failure, artifacts, gang, begun_at=started_at - init_s)
-        raise WorkerFailed(message_of(failure), failure) from cause
+            return worker.run()
+        except Exception as error:  # whatever the user's model raises must stop the gang and be told
+            cause = (worker and worker.lanes.first_error) or error
+            failure = failure_of(worker_event, worker.position if worker else (None, "start"), cause)
+            leave(failure, artifacts, gang, begun_at=started_at - init_s)
+            raise WorkerFailed(message_of(failure), failure) from cause
 
 
 def _threads(environment: Mapping[str, str]) -> int:

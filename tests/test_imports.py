@@ -54,6 +54,7 @@ CONTRACT = (
     "segment_end",
     "allowance",
     "process",
+    "cold_start",
 )
 """Modules of ``runtime`` that are read where there is no torch."""
 
@@ -104,7 +105,9 @@ def test_nothing_unpickles_or_evaluates() -> None:
                 assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in calls), f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("module", ["runtime.manifest", "runtime.records", "infra.training_stack", "app"])
+@pytest.mark.parametrize(
+    "module", ["runtime.manifest", "runtime.records", "runtime.handler", "infra.training_stack", "app"]
+)
 def test_importing_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'torch', 'numpy', 'boto3'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
