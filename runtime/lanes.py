@@ -94,7 +94,8 @@ class Lanes:
         # Ranges are awaited by threads of the pools above, so they need threads of their own.
         self._ranges_up = threads(IN_FLIGHT, "upload-range")
         self._ranges_down = threads(IN_FLIGHT, "download-range")
-        self._upload_slots = threading.BoundedSemaphore(2 * IN_FLIGHT)
+        # As many as the plan's memory counts; the computing thread holds one more while it waits.
+        self._upload_slots = threading.BoundedSemaphore(IN_FLIGHT)
         self._sending = threading.Condition()
         self._sends = 0
         """Objects of the schedule that were given to the upload lane and are not in the store yet."""

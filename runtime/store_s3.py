@@ -32,10 +32,12 @@ CLIENT_CONFIG = Config(
     response_checksum_validation="when_required",
 )
 """Of an S3Store's client. Its pool holds a connection for each request that the lanes may have under way. It tries each
-request once, as ``runtime.store`` says. The AWS common runtime (awscrt) is not used: boto3 has it in its transfer
-manager only, which asks for an object's size by a HEAD before each GET, also of one that is not there yet. Tried with
-s3transfer 0.19.3 and awscrt 0.38.1 on the embedded AWS, medians of one object at a time: GET of 1 KiB 18 ms (this store:
-9), of 8 MiB 104 ms (52); PUT of 1 KiB 11 ms (10), of 8 MiB 276 ms (244)."""
+request once, as ``runtime.store`` says.
+
+The AWS common runtime (awscrt) is not used. boto3 has it in its transfer manager only, which asks for an object's size
+by a HEAD before each GET, also of one that is not there yet. Tried with s3transfer 0.19.3 and awscrt 0.38.1 on the
+embedded AWS, medians of one object at a time, this store's in brackets: GET of 1 KiB 18 ms (9), of 8 MiB 104 ms (52);
+PUT of 1 KiB 11 ms (10), of 8 MiB 276 ms (244)."""
 
 
 @cache

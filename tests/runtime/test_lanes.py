@@ -224,18 +224,41 @@ class SlowPut(MemoryStore):
 
 
 def test_what_a_stage_before_waits_for_goes_before_parts_of_the_own_sum() -> None:
-    store, gradients = SlowPut(), [GANG.gradient(3, number) for number in range(IN_FLIGHT + 2)]
+    store, gradients = SlowPut(), [GANG.gradient(3, number) for number in range(IN_FLIGHT)]
     lanes, part = open_lanes(1, store), GANG.split(3, 0, 0, 1)
     try:
         for key in gradients[:-1]:
             lanes.send(3, "SB", 0, key, {"t": torch.zeros(2)})
         sum_part = lanes.send_sync(3, part, {"t": torch.zeros(2)})
-        lanes.send(3, "SB", 0, gradients[-1], {"t": torch.zeros(2)})  # this one is queued behind the others
+        lanes.send(3, "SB", 0, gradients[-1], {"t": torch.zeros(2)})
         store.let.set()
         sum_part.result()
         assert [store.begun.get() for _ in range(len(gradients) + 1)][-1] == part
     finally:
         store.let.set()
+        lanes.close()
+
+
+def test_no_more_uploads_are_taken_on_than_the_plan_counts() -> None:
+    store, sent = SlowPut(), threading.Semaphore(0)
+    lanes = open_lanes(1, store)
+
+    def send() -> None:
+        for number in range(IN_FLIGHT + 1):
+            lanes.send(3, "SB", 0, GANG.gradient(3, number), {"t": torch.zeros(2)})
+            sent.release()
+
+    sending = threading.Thread(target=send)
+    try:
+        sending.start()
+        assert all(sent.acquire(timeout=30) for _ in range(IN_FLIGHT))
+        assert all(store.begun.get(timeout=30) for _ in range(IN_FLIGHT))
+        assert sending.is_alive() and store.begun.empty()
+        store.let.set()
+        assert sent.acquire(timeout=30)
+    finally:
+        store.let.set()
+        sending.join(30)
         lanes.close()
 
 
