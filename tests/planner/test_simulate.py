@@ -9,6 +9,7 @@ from planner.cost_model import CostModel, LaneTimes, StageCosts, Transfer
 from planner.platforms import PLATFORMS
 from planner.simulate import Sharing, simulate
 from runtime.manifest import Architecture
+from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
 from runtime.schedule import Lane, ScheduleName
 from runtime.synchronisation import Algorithm
 from tests.planner.profiles import make_training, random_profile
@@ -126,3 +127,17 @@ def test_no_lane_does_two_things_at_once_and_nothing_is_received_before_it_was_s
                 assert b.start_s >= a.end_s - 1e-9
     # The closed form adds what the simulation overlaps; they must stay near each other.
     assert found.iteration_s == pytest.approx(model.iteration_s(plan), rel=0.5)
+
+
+def test_the_first_of_a_series_costs_more_looks_in_vain_than_those_behind_it():
+    """Slow links, so all are awaited: stage 1 gets 4 activations in a row, stage 0 gets 4 gradients."""
+    simulation = replay([stage(link_s=9.0), stage(link_s=9.0)], 4)
+    expected = LOOKS_IN_VAIN + 3 * LOOKS_IN_VAIN_FOLLOWING
+    assert simulation.empty_gets == pytest.approx((expected, expected))
+
+
+def test_activations_and_gradients_by_turns_are_each_a_first_one():
+    """1F1B, the middle stage: a0 a1 g0 a2 g1 a3 g2 g3, where only a1 and g3 follow one of their kind."""
+    plan = [stage(link_s=9.0), stage(link_s=9.0), stage(link_s=9.0)]
+    simulation = simulate(plan, schedule=ScheduleName.ONE_F_ONE_B, shares=[1.0] * 4, get_latency_s=0.027, iterations=3)
+    assert simulation.empty_gets[1] == pytest.approx(6 * LOOKS_IN_VAIN + 2 * LOOKS_IN_VAIN_FOLLOWING)
