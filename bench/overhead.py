@@ -23,7 +23,7 @@ from bench.manifests import CHARGPT, chargpt_data, chargpt_manifest
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from bench.storage import Storage, StoreKind, add_store_option, open_storage
-from bench.training_run import train
+from bench.training_run import gets_per_object, train
 from runtime.batches import micro_batches
 from runtime.factories import build_layers, build_loss, build_model, build_optimizer
 from runtime.manifest import Manifest
@@ -119,11 +119,10 @@ class _Gang:
 def _pipeline(storage: Storage, manifest: Manifest, warm_up: int) -> _Gang:
     workers = train(storage, manifest)
     ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
-    whole = total(worker.traffic for worker in workers)
     grown = max(workers, key=lambda worker: worker.late_mib - worker.early_mib)
     return _Gang(
         _paced(ends, warm_up),
-        whole.gets / (whole.gets - whole.empty_gets),
+        gets_per_object(workers)[0],
         grown.early_mib,
         grown.late_mib,
         total(change(worker.after[warm_up - 1], worker.after[-1]) for worker in workers),

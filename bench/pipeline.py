@@ -27,7 +27,7 @@ from bench.manifests import CHARGPT, chargpt_manifest
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from bench.storage import Storage, StoreKind, add_store_option, open_storage
-from bench.training_run import train
+from bench.training_run import gets_per_object, train
 from runtime.factories import build_layers
 from runtime.manifest import Manifest
 from runtime.records import TimelineEvent, Traffic
@@ -89,11 +89,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the workers of one run have left; of iterations after the warm-up only."""
+    """What the workers of one run have left; of iterations after the warm-up only, but for the GETs."""
 
     iteration_s: list[float]
     events: list[TimelineEvent]
     gets_per_object: float
+    other_gets_per_object: float
     machine_use: float
     traffic: Traffic
     """Of the iterations after the warm-up."""
@@ -116,11 +117,13 @@ def _train(setting: Setting, storage: Storage, kind: str, planned_s: float) -> _
     workers = train(storage, setting.manifest(kind, planned_s), setting.link, in_sequence=kind == IN_SEQUENCE)
     use = (_busy_s() - busy_s) / (time.monotonic() - begun) / (os.cpu_count() or 1)
     ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
-    traffic, first = total(worker.traffic for worker in workers), setting.warm_up
+    first = setting.warm_up
+    gets, other_gets = gets_per_object(workers)
     return _Run(
         [end - begin for begin, end in zip(ends[first - 1 :], ends[first:], strict=False)],
         [event for worker in workers for event in worker.events if event.iteration >= first],
-        traffic.gets / (traffic.gets - traffic.empty_gets),
+        gets,
+        other_gets,
         use,
         total(change(worker.after[first - 1], worker.after[-1]) for worker in workers),
     )
@@ -234,6 +237,7 @@ def run(setting: Setting, progress: Progress) -> Report:
         "sync_hidden_fraction": 1 - exposed_s / alone_s,
         "sequential_over_overlapped": sequential / overlapped,
         "gets_per_object": statistics.median(each.gets_per_object for each in runs[OVERLAPPED]),
+        "other_gets_per_object": statistics.median(each.other_gets_per_object for each in runs[OVERLAPPED]),
         "iteration_s": overlapped,
         "critical_path_s": critical_s,
         "sequential_iteration_s": sequential,

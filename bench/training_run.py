@@ -6,13 +6,14 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from bench.ceiling import MIB
+from bench.ceiling import MIB, total
 from bench.gather import gather
 from bench.manifests import CHARGPT
 from bench.storage import Space, Storage
@@ -49,6 +50,8 @@ class WorkersRun:
     resident_mib: list[float]
     """The process's memory by each of them."""
     traffic: Traffic
+    inbox: Traffic
+    """Of it, what concerns objects of the gang; the rest is start, end, and looks for the attempt's outcome."""
     events: list[TimelineEvent]
 
     @property
@@ -80,7 +83,7 @@ class Surroundings:
 def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
     """One worker, in this process."""
     manifest, spaces = surroundings.manifest, surroundings.spaces
-    counter = TrafficCounter()
+    counter, inbox_counter = TrafficCounter(), TrafficCounter()
     link = None if surroundings.link is None else Link(surroundings.link)
     after: list[Traffic] = []
     resident: list[float] = []
@@ -89,11 +92,12 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
         after.append(counter.traffic)
         resident.append(_resident_mib())
 
-    def opened(space: Space) -> Store:
+    def counted(space: Space) -> Store:
         store = space.open()
-        return RetryingStore(CountingStore(store if link is None else ThrottledStore(store, link), counter))
+        return CountingStore(store if link is None else ThrottledStore(store, link), counter)
 
-    artifacts = opened(spaces.artifacts)
+    artifacts = RetryingStore(counted(spaces.artifacts))
+    inboxes = [RetryingStore(CountingStore(counted(space), inbox_counter)) for space in spaces.inboxes]
     deadline = time.monotonic() + LIFE_S
     worker = Worker(
         Invocation(
@@ -107,7 +111,7 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
                 commit="initial",
             ),
             manifest=manifest,
-            inboxes={number: opened(space) for number, space in enumerate(spaces.inboxes)},
+            inboxes=dict(enumerate(inboxes)),
             artifacts=artifacts,
             source=CHARGPT,
             counter=counter,
@@ -121,7 +125,7 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
     summary = worker.run()
     timeline = json.loads(spaces.artifacts.open().get(worker.gang.timeline(stage, replica)))
     events = [TimelineEvent.model_validate(event) for event in timeline]
-    return WorkersRun(summary.iteration_ends, after, resident, summary.traffic, events)
+    return WorkersRun(summary.iteration_ends, after, resident, summary.traffic, inbox_counter.traffic, events)
 
 
 def _resident_mib() -> float:
@@ -155,3 +159,10 @@ def train(
         if manifest.workers == 1:
             return [_worker(surroundings, 0, 0)]
         return gather(_process, [(surroundings, *place) for place in manifest.places])
+
+
+def gets_per_object(workers: Sequence[WorkersRun]) -> tuple[float, float]:
+    """GETs of the gang's objects per one received; and all other GETs of the run, such as looks for the outcome."""
+    inboxes, whole = total(worker.inbox for worker in workers), total(worker.traffic for worker in workers)
+    received = inboxes.gets - inboxes.empty_gets
+    return inboxes.gets / received, (whole.gets - inboxes.gets) / received
