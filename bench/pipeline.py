@@ -49,9 +49,9 @@ class Setting:
     micro_batch: int = 8
     context: int = 128
     width: int = 128
-    mib_s: float = 2.0
+    mib_s: float = 4.0
     latency_s: float = 0.020
-    iterations: int = 5
+    iterations: int = 12
     warm_up: int = 3
     """Iterations of each run that are measured, and how many go before them."""
     repeats: int = 3
