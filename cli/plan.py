@@ -1,12 +1,11 @@
 """``funcpipe plan``: a job becomes a manifest."""
 
 import argparse
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import UserInputError
+from cli.numbers import positive
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -91,27 +90,17 @@ def asked_of(args: argparse.Namespace) -> "Asked":
 
     return Asked(
         deadline_s=None if args.deadline is None else _seconds(args.deadline),
-        budget_usd=None if args.budget is None else _positive("--budget", args.budget),
+        budget_usd=None if args.budget is None else positive("--budget", args.budget, "5"),
         optimize=None if args.optimize is None else Optimize(args.optimize),
     )
-
-
-def _positive(option: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserInputError(f"{option} must be a positive number (given: {text}). For example: {option} 5")
-    return value
 
 
 def _seconds(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None or not text.strip():
-        return _positive("--deadline", text)
+        return positive("--deadline", text, "2h")
     seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-    return _positive("--deadline", str(seconds))
+    return positive("--deadline", str(seconds), "2h")
 
 
 def plan(args: argparse.Namespace, screen: "Screen") -> int:

@@ -4,7 +4,10 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cli.numbers import positive
+from runtime.errors import UserInputError
 
 if TYPE_CHECKING:
     from cli.screen import Screen
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 example:
   funcpipe profile examples/digits/job.toml -o build/digits/profile.json
+  funcpipe profile job.toml --micro-batch-sizes 1,4,16 --max-fit-error 0.1
 """
 
 
@@ -28,11 +32,52 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("job", type=Path, metavar="JOB", help="job file (TOML)")
     parser.add_argument("-o", "--output", type=Path, help="profile to write (default: profile.json beside the job)")
+    parser.add_argument(
+        "--micro-batch-sizes",
+        metavar="N,N,...",
+        help="sizes to fit lines over, with the job's own; `own`: that alone (default: half, one and two times it)",
+    )
+    parser.add_argument(
+        "--max-fit-error",
+        metavar="SHARE",
+        help="refuse lines that miss what was measured at a size held out by more (default: 0.2)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N,N,...",
+        help="thread counts, from 1 up (default: 1, 2, 4 and as many as there are cores, up to 6, a function's vCPUs)",
+    )
     parser.set_defaults(handler=profile)
 
 
-def measure(job: "Job", job_path: Path, output: Path, screen: "Screen") -> "Profile":
-    """Profiles the job and writes ``output``. What the user's factories print goes to stderr."""
+def _counts(option: str, text: str | None) -> list[int] | None:
+    """Ascending positive numbers. Raises UserInputError when ``text`` lists anything else."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 1_000_000 for part in parts):
+        raise UserInputError(f"{option} lists positive whole numbers (given: {text}). For example: {option} 1,2,4")
+    return sorted({int(part) for part in parts})
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``profile_job``. Raises UserInputError when one cannot be used."""
+    options: dict[str, Any] = {"threads": _counts("--threads", args.threads)}
+    if options["threads"] and options["threads"][0] != 1:
+        raise UserInputError(
+            f"--threads must begin with 1, which all other speeds are told by (given: {args.threads}). "
+            f"For example: --threads 1,{args.threads}"
+        )
+    own = args.micro_batch_sizes == "own"
+    options["micro_batch_sizes"] = [] if own else _counts("--micro-batch-sizes", args.micro_batch_sizes)
+    if args.max_fit_error is not None:
+        options["max_fit_error"] = positive("--max-fit-error", args.max_fit_error, "0.1")
+    return options
+
+
+def measure(job: "Job", job_path: Path, output: Path, screen: "Screen", **options: Any) -> "Profile":
+    """Profiles the job and writes ``output``; ``options`` are ``profile_job``'s. What the user's factories print goes
+    to stderr."""
     from cli.files import check_output, write_text
     from planner.profile import profile_job
 
@@ -40,7 +85,7 @@ def measure(job: "Job", job_path: Path, output: Path, screen: "Screen") -> "Prof
     check_output(output, source)
     screen.info(f"profiling {job.name}: each layer on {job.training.micro_batch_size} samples ...")
     with redirect_stdout(sys.stderr):
-        measured = profile_job(job, source)
+        measured = profile_job(job, source, **options)
     write_text(output, measured.to_json())
     return measured
 
@@ -48,10 +93,11 @@ def measure(job: "Job", job_path: Path, output: Path, screen: "Screen") -> "Prof
 def profile(args: argparse.Namespace, screen: "Screen") -> int:
     from planner.job import load_job
 
+    options = _options(args)
     job = load_job(args.job)
     output: Path = args.output or args.job.parent / "profile.json"
-    measured = measure(job, args.job, output, screen)
-    document = {"profile": str(output), "sha256": measured.sha256, **measured.model_dump(mode="json")}
+    measured = measure(job, args.job, output, screen, **options)
+    document = {"profile": str(output), "sha256": measured.sha256, **measured.document()}
     screen.result(document, _table(measured))
     screen.info(f"wrote {output}; next: funcpipe plan {args.job} --profile {output}")
     return 0

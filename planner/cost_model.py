@@ -224,15 +224,8 @@ class CostModel:
         return round(self.profile.layers[boundary - 1].gradient_bytes * share)
 
     def _scaled(self, seconds: Sequence[float], memory_mb: int) -> float:
-        """Seconds at a memory size from those by thread count (Amdahl's law through one and most threads)."""
-        one, vcpus = seconds[0], self.platform.vcpus(memory_mb)
-        if vcpus <= 1:
-            return one / vcpus
-        most = self.profile.threads[-1]
-        if most == 1 or one == 0:
-            return one
-        parallel = min(1.0, max(0.0, (1 - seconds[-1] / one) / (1 - 1 / most)))
-        return one * (1 - parallel + parallel / vcpus)
+        """Seconds at a memory size from those that the profile lists."""
+        return self.profile.seconds_at(seconds, memory_mb, self.platform.vcpus(memory_mb))
 
     def _compute_sums(self, memory_mb: int) -> tuple[list[float], list[float], float]:
         """Prefix sums of forward and of backward seconds, and the loss's seconds."""

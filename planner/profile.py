@@ -1,234 +1,42 @@
-"""Measures a model's layers by running them on a real micro-batch of its real data.
+"""Measures a job's model by running its layers on real micro-batches of its real data: bytes, times, and their growth.
 
-A pass runs the layers one after the other, each cut off from its neighbours as at a stage boundary, then backward in
-reverse order with the gradients that really arrive:
-
-    x ─► layer 0 ─┤├─► layer 1 ─┤├─► ... ─► loss          forward: timed one by one
-       ◄─────────┤├◄──────────┤├◄─── ... ◄──┘            backward: likewise
-
-The figures are medians over passes, for one thread and for all of the machine's cores.
+``layer_passes`` runs, ``pass_times`` repeats and takes medians, ``size_fit`` draws lines over micro-batch sizes; here
+they become a profile.
 """
 
-import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
 
 from planner import resident_memory
 from planner.job import Job
 from planner.kept_tensors import KeptTensors
-from planner.profile_format import PROFILE_VERSION, LayerProfile, LossProfile, Profile
-from planner.rounding import significant
-from runtime.codec import Bundle, encode, pack, unpack
-from runtime.dataset import Dataset, load_dataset
-from runtime.errors import UserInputError
-from runtime.factories import (
-    TORCH_DTYPES,
-    Loss,
-    build_layers,
-    build_loss,
-    build_model,
-    build_optimizer,
-    named_layers,
+from planner.layer_passes import Boundary, LayerPasses
+from planner.pass_times import Column, cores, measure_column, slopes_of, threads_set
+from planner.profile_format import (
+    PROFILE_VERSION,
+    LayerProfile,
+    LossPerSample,
+    LossProfile,
+    PerSample,
+    Profile,
+    Sizes,
 )
+from planner.rounding import significant
+from planner.size_fit import Fit, default_sizes, fit, held_out_size
+from runtime.dataset import Dataset, load_dataset
+from runtime.errors import FuncpipeError, UserInputError
+from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_model, build_optimizer
+from runtime.limits import LAMBDA_MAX_VCPUS
 from runtime.manifest import DatasetFacts
-from runtime.seeds import derive_seed
 from runtime.shards import CACHED_SHARDS, SHARD_BYTES
 from runtime.source import source_sha256
 
-WARM_UP_PASSES = 2
-MIN_PASSES = 5
-MAX_PASSES = 50
-BUDGET_S = 4.0
-"""Per thread count, once MIN_PASSES are done."""
-STEP_REPEATS = 5
-
-
-@dataclass
-class _Times:
-    """Seconds of each layer, one entry per pass."""
-
-    forward: list[list[float]]
-    backward: list[list[float]]
-    loss: list[float] = field(default_factory=list)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _blaming(what: str, value: Any) -> Iterator[None]:
-    """Turns whatever the user's layer or loss raises into a message that names it and its input."""
-    try:
-        yield
-    except UserInputError:
-        raise
-    except Exception as error:  # the user's code may raise anything
-        shapes = ", ".join(
-            f"{str(leaf.dtype).removeprefix('torch.')}{list(leaf.shape)}"
-            if isinstance(leaf, torch.Tensor)
-            else repr(leaf)
-            for name, leaf in _leaves(value).items()
-        )
-        raise UserInputError(
-            f"{what} failed on one micro-batch (its input: {shapes}): {type(error).__name__}: {error}. "
-            "Correct the model, or the data that its factory returns."
-        ) from error
-
-
-def _leaves(value: Any) -> Bundle:
-    bundle = pack(value)
-    return {name: leaf for name, leaf in bundle.items() if name != "structure"}
-
-
-def _floating(bundle: Bundle) -> dict[str, torch.Tensor]:
-    return {name: leaf for name, leaf in bundle.items() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()}
-
-
-def _cut(value: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """``value`` as a stage receives it, and the leaves in which its gradients will arrive.
-
-    Floating tensors are copies of the leaves, because an in-place layer must not write into a leaf.
-    """
-    bundle = pack(value)
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in _floating(bundle).items()}
-    return unpack({**bundle, **{name: leaf.clone() for name, leaf in leaves.items()}}), leaves
-
-
-def _backward(output: Any, gradients: dict[str, torch.Tensor]) -> None:
-    roots = {name: tensor for name, tensor in _floating(pack(output)).items() if tensor.requires_grad}
-    present = [name for name in roots if name in gradients]
-    if present:
-        torch.autograd.backward([roots[name] for name in present], [gradients[name] for name in present])
-
-
-class _Measurement:
-    """One model, one micro-batch."""
-
-    def __init__(
-        self, model: nn.Sequential, loss: Loss, inputs: torch.Tensor, targets: torch.Tensor, seed: int
-    ) -> None:
-        self.layers = [layer.train() for _, layer in named_layers(model)]
-        self.names = [type(layer).__name__[:64] for layer in self.layers]
-        self._loss, self._inputs, self._targets, self._seed = loss, inputs, targets, seed
-
-    def _run(self, index: int, value: Any) -> Any:
-        with _blaming(f"layer {index} ({self.names[index]})", value):
-            torch.manual_seed(derive_seed(self._seed, "layer", index, 0, 0))
-            return self.layers[index](value)
-
-    def _loss_of(self, value: Any) -> torch.Tensor:
-        with _blaming("the loss", (value, self._targets)):
-            loss = self._loss(value, self._targets)
-            if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
-                is_tensor = isinstance(loss, torch.Tensor)
-                returned = f"tensor of shape {list(loss.shape)}" if is_tensor else type(loss).__name__
-                raise UserInputError(
-                    f"the loss must be a scalar tensor that depends on the model's parameters (returned: {returned})"
-                )
-            return loss
-
-    def boundaries(self) -> tuple[list[tuple[int, int]], KeptTensors]:
-        """Per layer the bytes of its output and of that output's gradient as they are sent; what all layers keep, the
-        loss counting as one more layer."""
-        kept = KeptTensors(tensor for layer in self.layers for tensor in [*layer.parameters(), *layer.buffers()])
-        found: list[tuple[int, int]] = []
-        value: Any = self._inputs.clone()
-        for index in range(len(self.layers)):
-            kept.enter(_leaves(value).values())
-            with kept.watching():
-                value = self._run(index, value)
-            with _blaming(f"layer {index} ({self.names[index]})", None):
-                bundle = pack(value)
-            kept.leave(_leaves(value).values())
-            found.append((len(encode(bundle)), len(encode(_floating(bundle)))))
-        kept.enter(_leaves(value).values())
-        with kept.watching():
-            loss = self._loss_of(value)
-        kept.leave(())
-        # Whole, as in one stage: the timed passes are cut at every layer, which hides a layer that overwrites in place
-        # what the one before it needs.
-        with _blaming("the backward pass through all layers", None):
-            loss.backward()
-        return found, kept
-
-    def pass_once(self, times: _Times | None) -> None:
-        """One forward and backward of everything; adds to ``times`` when given."""
-        outputs: list[Any] = []
-        entered: list[dict[str, torch.Tensor]] = []
-        forward, backward = [], []
-        value: Any = self._inputs.clone()
-        for index in range(len(self.layers)):
-            leaves: dict[str, torch.Tensor] = {}
-            if index:
-                value, leaves = _cut(value)
-            begin = perf_counter()
-            value = self._run(index, value)
-            forward.append(perf_counter() - begin)
-            outputs.append(value)
-            entered.append(leaves)
-        last, loss_leaves = _cut(value)
-        begin = perf_counter()
-        self._loss_of(last).backward()
-        loss_s = perf_counter() - begin
-        gradients = self._arrived(loss_leaves)
-        for index in reversed(range(len(self.layers))):
-            begin = perf_counter()
-            _backward(outputs[index], gradients)
-            backward.append(perf_counter() - begin)
-            gradients = self._arrived(entered[index])
-        if times is not None:
-            times.loss.append(loss_s)
-            for index, seconds in enumerate(forward):
-                times.forward[index].append(seconds)
-            for index, seconds in enumerate(reversed(backward)):
-                times.backward[index].append(seconds)
-
-    @staticmethod
-    def _arrived(leaves: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-
-    def times(self) -> _Times:
-        times = _Times([[] for _ in self.layers], [[] for _ in self.layers])
-        for _ in range(WARM_UP_PASSES):
-            self.pass_once(None)
-        begin = perf_counter()
-        for done in range(MAX_PASSES):
-            if done >= MIN_PASSES and perf_counter() - begin > BUDGET_S:
-                break
-            self.pass_once(times)
-        return times
-
-    def step_s(self, index: int, build: Callable[[Any], torch.optim.Optimizer | None]) -> float:
-        """Median seconds of the optimiser's step on one layer."""
-        optimizer = build(self.layers[index].parameters())
-        if optimizer is None:
-            return 0.0
-        seconds = []
-        for _ in range(STEP_REPEATS):
-            begin = perf_counter()
-            optimizer.step()
-            seconds.append(perf_counter() - begin)
-        return median(seconds)
+MAX_FIT_ERROR = 0.2
+"""Share of the times (or bytes) at the held-out size by which lines may be off, unless the user says otherwise."""
 
 
 def _micro_batch(dataset: Dataset, size: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,53 +56,95 @@ def _cached_shards_bytes(dataset: Dataset) -> int:
     return min(2 * largest, (CACHED_SHARDS + 1) * SHARD_BYTES)
 
 
-def profile_job(job: Job, folder: Path) -> Profile:
-    """Measures the job's model in this process; takes seconds to a minute.
+def thread_counts(most: int) -> list[int]:
+    """Those to measure on ``most`` cores: powers of two, and as many as there are, up to a function's vCPUs."""
+    most = min(most, LAMBDA_MAX_VCPUS)
+    return sorted({1, 2, 4, most} & set(range(1, most + 1)))
+
+
+def sizes_to_measure(job: Job, train_samples: int, asked: Sequence[int] | None) -> tuple[list[int], int | None]:
+    """The micro-batch sizes that lines are fitted to, and the one held out; the latter None: the job's size alone.
+
+    Raises:
+        UserInputError: a size asked for is not positive, or there are not so many samples; no size lies in between.
+    """
+    own = min(job.training.micro_batch_size, train_samples)
+    most = min(job.training.global_batch_size, train_samples)
+    if asked is None:
+        sizes = default_sizes(own, most)
+        held_out = held_out_size(sizes)
+        return (sizes, held_out) if held_out is not None else ([own], None)
+    if wrong := [size for size in asked if not 1 <= size <= most]:
+        raise UserInputError(
+            f"a micro-batch has at least 1 sample and at most as many as a global batch and the data set (asked for: "
+            f"{wrong[0]}, training.global_batch_size: {job.training.global_batch_size}, training samples: "
+            f"{train_samples}). Correct --micro-batch-sizes."
+        )
+    sizes = sorted({*asked, own})
+    held_out = held_out_size(sizes)
+    if len(sizes) > 1 and held_out is None:
+        raise UserInputError(
+            f"between two of the micro-batch sizes there must be room for one that the line is judged by (sizes: "
+            f"{', '.join(map(str, sizes))}). For example: --micro-batch-sizes {sizes[0]},{2 * sizes[-1]}"
+        )
+    return sizes, held_out
+
+
+def profile_job(
+    job: Job,
+    folder: Path,
+    *,
+    micro_batch_sizes: Sequence[int] | None = None,
+    threads: Sequence[int] | None = None,
+    max_fit_error: float = MAX_FIT_ERROR,
+) -> Profile:
+    """Measures the job's model in this process; takes seconds to minutes.
 
     Args:
         folder: the package's source folder.
+        micro_batch_sizes: sizes to fit lines to besides the job's own; by default half and twice that. An empty list:
+            the job's own alone, of which ``Profile.at`` then knows no other.
+        threads: thread counts, from 1 upwards; by default 1, 2, 4 and as many as there are cores, up to 6.
+        max_fit_error: by how much, as a share, lines may miss what was measured at the size held out.
 
     Raises:
-        UserInputError: a factory cannot be called, or a layer or the loss fails on the data.
-        FuncpipeError: the base memory of a worker cannot be measured.
+        UserInputError: a factory cannot be called, or a layer or the loss fails on the data; sizes as above.
+        FuncpipeError: the base memory of a worker cannot be measured; the lines are off by more than allowed.
     """
     training = job.training
     dataset = load_dataset(job.data, folder)
+    sizes, held_out = sizes_to_measure(job, dataset.train_samples, micro_batch_sizes)
+    own = min(training.micro_batch_size, dataset.train_samples)
     _, only_own_layers = build_layers(job.model, folder, 0, 1, training.seed, training.dtype)
     model = build_model(job.model, folder, training.seed, training.dtype)
-    inputs, targets = _micro_batch(dataset, training.micro_batch_size, TORCH_DTYPES[training.dtype])
-    measurement = _Measurement(model, build_loss(training.loss, folder), inputs, targets, training.seed)
+    loss = build_loss(training.loss, folder)
+    by_size = {}
+    for size in sorted({*sizes, *([] if held_out is None else [held_out])}):
+        inputs, targets = _micro_batch(dataset, size, TORCH_DTYPES[training.dtype])
+        by_size[size] = LayerPasses(model, loss, inputs, targets, training.seed)
+    passes = by_size[own]
 
-    threads = sorted({1, _cores()})
-    with _threads(1):
-        sent, kept = measurement.boundaries()
-    by_threads = []
-    for count in threads:
-        with _threads(count):
-            by_threads.append(measurement.times())
-    with _threads(1):
+    with threads_set(1):
+        resident_memory.forget_peak()
+        seen = {own: passes.boundaries()}
+        peak_bytes = resident_memory.peak_bytes()
+        seen |= {size: each.boundaries() for size, each in by_size.items() if size != own}
+    counts = threads or thread_counts(cores())
+    columns = [measure_column(counts[0], by_size, own, held_out, max_fit_error)]
+    # How times grow is measured with one thread: with as many as there are cores, whatever else runs meets every pass.
+    columns += [measure_column(count, by_size, own, None, max_fit_error) for count in counts[1:]]
+    with threads_set(1):
         steps = [
-            measurement.step_s(index, lambda parameters: build_optimizer(training.optimizer, parameters))
-            for index in range(len(measurement.layers))
+            passes.step_s(index, lambda parameters: build_optimizer(training.optimizer, parameters))
+            for index in range(len(passes.layers))
         ]
 
-    layers = [
-        LayerProfile(
-            module=measurement.names[index],
-            forward_s=[significant(median(times.forward[index])) for times in by_threads],
-            backward_s=[significant(median(times.backward[index])) for times in by_threads],
-            step_s=significant(steps[index]),
-            output_bytes=sent[index][0],
-            gradient_bytes=sent[index][1],
-            activation_bytes=kept.first_kept_bytes(index),
-            shared_input_bytes=kept.shared_input_bytes(index),
-            output_kept=kept.output_kept(index),
-            parameter_bytes=_nbytes(layer.parameters()),
-            trainable_parameter_bytes=_nbytes(p for p in layer.parameters() if p.requires_grad),
-            buffer_bytes=_nbytes(layer.buffers()),
-        )
-        for index, layer in enumerate(measurement.layers)
-    ]
+    bytes_fit = None
+    if held_out is not None:
+        bytes_fit = fit(own, held_out, {size: _kept(*each) for size, each in seen.items()})
+        check_fits(bytes_fit, columns, held_out, max_fit_error, passes.names)
+    layers, loss_profile = _layers(passes, seen[own], columns, steps, bytes_fit)
+    own_inputs, own_targets = passes.micro_batch
     return Profile(
         schema_version=PROFILE_VERSION,
         model=job.model,
@@ -308,16 +158,107 @@ def profile_job(job: Job, folder: Path) -> Profile:
             train_samples=dataset.train_samples, test_samples=dataset.test_samples, sha256=dataset.sha256
         ),
         host=f"{platform.machine()}, torch {torch.__version__}",
-        host_cores=threads[-1],
-        threads=threads,
+        host_cores=cores(),
+        threads=[column.threads for column in columns],
         base_bytes=resident_memory.measure(),
+        peak_bytes=peak_bytes,
         builds_whole_model=not only_own_layers,
         data_bytes=_cached_shards_bytes(dataset),
-        input_bytes=_nbytes([inputs]),
-        target_bytes=_nbytes([targets]),
+        input_bytes=_nbytes([own_inputs]),
+        target_bytes=_nbytes([own_targets]),
         layers=layers,
-        loss_profile=LossProfile(
-            seconds=[significant(median(times.loss)) for times in by_threads],
-            activation_bytes=kept.first_kept_bytes(len(layers)),
+        loss_profile=loss_profile,
+        sizes=None if bytes_fit is None or held_out is None else _sizes(sizes, held_out, bytes_fit, columns),
+    )
+
+
+def _kept(boundaries: Sequence[Boundary], tensors: KeptTensors) -> dict[str, list[float]]:
+    """One size's bytes, as ``planner.size_fit`` takes them; the loss counts as one more layer."""
+    return {
+        "output_bytes": [boundary.output_payload for boundary in boundaries],
+        "gradient_bytes": [boundary.gradient_payload for boundary in boundaries],
+        "activation_bytes": [tensors.first_kept_bytes(layer) for layer in range(len(boundaries) + 1)],
+        "shared_input_bytes": [tensors.shared_input_bytes(layer) for layer in range(len(boundaries))],
+    }
+
+
+def check_fits(
+    bytes_fit: Fit, columns: Sequence[Column], held_out: int, max_fit_error: float, names: Sequence[str]
+) -> None:
+    """Raises FuncpipeError where lines miss what was measured at the held-out size by more than allowed."""
+    worst = max(columns, key=lambda column: column.fit_error)
+    for what, error, misfit in (
+        ("bytes", bytes_fit.errors["bytes"], bytes_fit.worst["bytes"]),
+        ("times", worst.fit_error, worst.misfit),
+    ):
+        if error <= max_fit_error:
+            continue
+        assert misfit is not None, "where sizes were measured, one is off by most"
+        place = f"{misfit.name} of layer {misfit.layer} ({names[misfit.layer]})" if misfit.layer < len(names) else ""
+        if misfit.name == "loss_s" or not place:
+            place = "the loss"
+        scale, shown = (1e3, "ms") if what == "times" else (1 / 1024, "kB")
+        quiet = " Measure on a machine that does nothing else, or with" if what == "times" else " Measure with"
+        command = "`funcpipe profile JOB --micro-batch-sizes own`"
+        raise FuncpipeError(
+            f"lines over the micro-batch size do not tell the {what} of {held_out} samples, which were held out "
+            f"(off by: {error:.1%}, allowed: {max_fit_error:.1%}); most in {place}: "
+            f"{misfit.by_line * scale:.4g} {shown} by its line, {misfit.measured * scale:.4g} {shown} measured."
+            f"{quiet} {command} (the job's alone), or allow more with its --max-fit-error."
+        )
+
+
+def _sizes(sizes: list[int], held_out: int, bytes_fit: Fit, columns: Sequence[Column]) -> Sizes:
+    return Sizes(
+        measured=sizes,
+        held_out=held_out,
+        time_error=max(column.fit_error for column in columns),
+        bytes_error=significant(bytes_fit.errors["bytes"]),
+    )
+
+
+def _layers(
+    passes: LayerPasses,
+    seen: tuple[Sequence[Boundary], KeptTensors],
+    columns: Sequence[Column],
+    steps: Sequence[float],
+    bytes_fit: Fit | None,
+) -> tuple[list[LayerProfile], LossProfile]:
+    boundaries, kept = seen
+    slopes = slopes_of(columns) if bytes_fit else {}
+    layers = []
+    for index, (layer, boundary) in enumerate(zip(passes.layers, boundaries, strict=True)):
+        per_sample = bytes_fit and PerSample(
+            forward_s=slopes["forward_s"][index],
+            backward_s=slopes["backward_s"][index],
+            **{name: significant(row[index]) for name, row in bytes_fit.per_sample.items()},
+        )
+        layers.append(
+            LayerProfile(
+                module=passes.names[index],
+                forward_s=[column.forward_s[index] for column in columns],
+                backward_s=[column.backward_s[index] for column in columns],
+                forward_iqr_s=[column.forward_iqr_s[index] for column in columns],
+                backward_iqr_s=[column.backward_iqr_s[index] for column in columns],
+                step_s=significant(steps[index]),
+                output_bytes=boundary.output_bytes,
+                gradient_bytes=boundary.gradient_bytes,
+                activation_bytes=kept.first_kept_bytes(index),
+                shared_input_bytes=kept.shared_input_bytes(index),
+                output_kept=kept.output_kept(index),
+                parameter_bytes=_nbytes(layer.parameters()),
+                trainable_parameter_bytes=_nbytes(p for p in layer.parameters() if p.requires_grad),
+                buffer_bytes=_nbytes(layer.buffers()),
+                per_sample=per_sample,
+            )
+        )
+    loss = LossProfile(
+        seconds=[column.loss_s for column in columns],
+        activation_bytes=kept.first_kept_bytes(len(layers)),
+        per_sample=bytes_fit
+        and LossPerSample(
+            seconds=slopes["loss_s"][0],
+            activation_bytes=significant(bytes_fit.per_sample["activation_bytes"][-1]),
         ),
     )
+    return layers, loss

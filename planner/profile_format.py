@@ -1,33 +1,60 @@
-"""The profile: a model's layers as measured on one machine, as a versioned file. No torch.
+"""The profile: a model's layers as measured on one machine, as a versioned file (docs/profile.md). No torch.
 
-Times are seconds of one micro-batch of ``micro_batch_size`` samples, listed by thread count as in ``threads``.
+Times are seconds of one micro-batch of ``micro_batch_size`` samples, listed by thread count as in ``threads``, or by
+memory size of a function as in ``memory_mb``. What one more sample adds (``per_sample``) makes each figure a line
+α + β·size, of which β is ``per_sample`` and α what remains of the figure.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from planner.compute_speed import by_memory, by_vcpus
 from runtime.documents import describe_errors
 from runtime.errors import UserInputError
+from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_MEMORY_MB
 from runtime.manifest import DatasetFacts, ModuleName, Sha256
 from runtime.spec import DataSpec, DType, LossSpec, ModelSpec, OptimizerSpec, Strict
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Version 1 had none of the keys that may be left out here."""
 
 Bytes = Annotated[int, Field(ge=0, le=1 << 50)]
 Duration = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Seconds = Annotated[list[Duration], Field(min_length=1)]
+BytesPerSample = Annotated[float, Field(ge=0, le=1 << 50, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_OPTIONAL = ("memory_mb", "peak_bytes", "sizes", "forward_iqr_s", "backward_iqr_s", "per_sample")
+"""Keys that are not written where they are None."""
+_ROUNDING = 1e-4
+"""By how much, relatively, a line may begin below 0 at size 0: figures in the file are rounded."""
+
+
+class PerSample(Strict):
+    """What one more sample in the micro-batch adds to a layer's figures."""
+
+    forward_s: Seconds
+    backward_s: Seconds
+    output_bytes: BytesPerSample
+    gradient_bytes: BytesPerSample
+    activation_bytes: BytesPerSample
+    shared_input_bytes: BytesPerSample
 
 
 class LayerProfile(Strict):
     """One child of the ``nn.Sequential``. Bytes of activations and boundaries are per micro-batch."""
 
     module: ModuleName = Field(description="class name")
-    forward_s: Seconds
-    backward_s: Seconds
+    forward_s: Seconds = Field(description="median over passes")
+    backward_s: Seconds = Field(description="median over passes")
+    forward_iqr_s: Seconds | None = Field(None, description="spread: interquartile range over passes")
+    backward_iqr_s: Seconds | None = Field(None, description="spread: interquartile range over passes")
     step_s: Duration = Field(description="the optimiser's step on its parameters, one thread")
     output_bytes: Bytes = Field(description="what crosses the boundary behind it, as it is sent")
     gradient_bytes: Bytes = Field(description="gradient of its output, as it is sent back")
@@ -39,6 +66,7 @@ class LayerProfile(Strict):
     parameter_bytes: Bytes
     trainable_parameter_bytes: Bytes
     buffer_bytes: Bytes
+    per_sample: PerSample | None = None
 
     @model_validator(mode="after")
     def _part_of_whole(self) -> "LayerProfile":
@@ -49,53 +77,207 @@ class LayerProfile(Strict):
             )
         return self
 
+    def _grown(self, samples: int) -> "LayerProfile":
+        assert self.per_sample is not None, "a profile with sizes has it for every layer"
+        return self.model_copy(update=_moved(self, self.per_sample, samples))
+
+
+class LossPerSample(Strict):
+    """What one more sample in the micro-batch adds to the loss's figures."""
+
+    seconds: Seconds
+    activation_bytes: BytesPerSample
+
 
 class LossProfile(Strict):
     """The loss on the last layer's output, forward and backward in one figure."""
 
     seconds: Seconds
     activation_bytes: Bytes
+    per_sample: LossPerSample | None = None
+
+    def _grown(self, samples: int) -> "LossProfile":
+        assert self.per_sample is not None, "a profile with sizes has it for the loss"
+        return self.model_copy(update=_moved(self, self.per_sample, samples))
+
+
+class Sizes(Strict):
+    """Over which micro-batch sizes the lines hold, and how well they tell what was measured at one left out of them."""
+
+    measured: Annotated[list[Size], Field(min_length=2)]
+    held_out: Size
+    time_error: Share = Field(description="at the held-out size: the layers' absolute errors over their sum")
+    bytes_error: Share = Field(description="likewise, of what is kept and sent")
+
+    @model_validator(mode="after")
+    def _ascend(self) -> "Sizes":
+        if sorted(set(self.measured)) != self.measured:
+            raise ValueError(f"measured must ascend (measured: {self.measured})")
+        if self.held_out in self.measured or not self.measured[0] < self.held_out < self.measured[-1]:
+            raise ValueError(
+                "held_out must lie between the sizes measured and be none of them "
+                f"(held_out: {self.held_out}, measured: {self.measured})"
+            )
+        return self
+
+
+def _moved(figures: LayerProfile | LossProfile, per_sample: Strict, samples: int) -> dict[str, Any]:
+    """The figures that change with the micro-batch, ``samples`` (also negative) further along their lines."""
+    moved: dict[str, Any] = {}
+    for name, more in per_sample:
+        now = getattr(figures, name)
+        if isinstance(more, list):
+            moved[name] = [max(0.0, one + samples * each) for one, each in zip(now, more, strict=True)]
+        else:
+            moved[name] = max(0, round(now + samples * more))
+    return moved
 
 
 class Profile(Strict):
     """What ``funcpipe profile`` measured, and of what."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     model: ModelSpec
     data: DataSpec
     loss: LossSpec
     optimizer: OptimizerSpec
     dtype: DType
-    micro_batch_size: Annotated[int, Field(ge=1)]
+    micro_batch_size: Size
     source_sha256: Sha256
     dataset: DatasetFacts
     host: str = Field(description="machine architecture and torch version, for the reader")
     host_cores: Annotated[int, Field(ge=1)]
     threads: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    memory_mb: (
+        Annotated[
+            list[Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]],
+            Field(min_length=1, description="memory sizes of the functions that measured, one per entry of threads"),
+        ]
+        | None
+    ) = None
     base_bytes: Bytes = Field(description="resident memory of a worker process before it holds anything")
+    peak_bytes: Bytes | None = Field(None, description="peak resident memory while all layers ran in one process")
     builds_whole_model: bool = Field(description="whether a worker must build all layers before it drops the others'")
     data_bytes: Bytes = Field(description="shards that a worker at either end keeps in memory, at most")
     input_bytes: Bytes = Field(description="inputs of one micro-batch")
     target_bytes: Bytes = Field(description="targets of one micro-batch")
     layers: Annotated[list[LayerProfile], Field(min_length=1)]
     loss_profile: LossProfile
+    sizes: Sizes | None = None
 
     @model_validator(mode="after")
-    def _a_figure_per_thread_count(self) -> "Profile":
-        if self.threads[0] != 1 or sorted(set(self.threads)) != self.threads:
+    def _a_figure_per_column(self) -> "Profile":
+        if self.memory_mb is not None:
+            if sorted(set(self.memory_mb)) != self.memory_mb:
+                raise ValueError(f"memory_mb must ascend (memory_mb: {self.memory_mb})")
+            if len(self.memory_mb) != len(self.threads) or sorted(self.threads) != self.threads:
+                raise ValueError(
+                    "threads must not descend, and have one entry per entry of memory_mb "
+                    f"(threads: {self.threads}, memory_mb: {self.memory_mb})"
+                )
+        elif self.threads[0] != 1 or sorted(set(self.threads)) != self.threads:
             raise ValueError(f"threads must ascend from 1 (threads: {self.threads})")
-        rows = [("loss_profile.seconds", self.loss_profile.seconds)]
-        for index, layer in enumerate(self.layers):
-            rows.append((f"layers.{index}.forward_s", layer.forward_s))
-            rows.append((f"layers.{index}.backward_s", layer.backward_s))
-        for key, row in rows:
+        for key, row in self._rows():
             if len(row) != len(self.threads):
                 raise ValueError(f"{key} needs one figure per entry of threads ({key}: {row}, threads: {self.threads})")
         return self
 
+    @model_validator(mode="after")
+    def _lines(self) -> "Profile":
+        holders: list[tuple[str, LayerProfile | LossProfile]] = [("loss_profile", self.loss_profile)]
+        holders += [(f"layers.{index}", layer) for index, layer in enumerate(self.layers)]
+        for key, holder in holders:
+            if (self.sizes is None) != (holder.per_sample is None):
+                raise ValueError(
+                    f"sizes and per_sample belong together (sizes: {'none' if self.sizes is None else 'given'}, "
+                    f"{key}.per_sample: {'none' if holder.per_sample is None else 'given'})"
+                )
+            for name, more in holder.per_sample or ():
+                now = getattr(holder, name)
+                pairs = zip(now, more, strict=True) if isinstance(more, list) else [(now, more)]
+                for figure, each in pairs:
+                    if each * self.micro_batch_size > figure * (1 + _ROUNDING) + (0 if isinstance(more, list) else 1):
+                        raise ValueError(
+                            f"{key}.per_sample.{name}: {self.micro_batch_size} samples would add more than the "
+                            f"figure itself (per sample: {each}, {name}: {figure})"
+                        )
+        if self.sizes and not self.sizes.measured[0] <= self.micro_batch_size <= self.sizes.measured[-1]:
+            raise ValueError(
+                "micro_batch_size must be among the sizes measured "
+                f"(micro_batch_size: {self.micro_batch_size}, measured: {self.sizes.measured})"
+            )
+        return self
+
+    def _rows(self) -> list[tuple[str, list[float]]]:
+        """Every list that has one figure per entry of ``threads``, with its key."""
+        rows = [("loss_profile.seconds", self.loss_profile.seconds)]
+        if self.loss_profile.per_sample is not None:
+            rows.append(("loss_profile.per_sample.seconds", self.loss_profile.per_sample.seconds))
+        for index, layer in enumerate(self.layers):
+            for name in ("forward_s", "backward_s", "forward_iqr_s", "backward_iqr_s"):
+                rows.append((f"layers.{index}.{name}", getattr(layer, name)))
+            if layer.per_sample is not None:
+                rows.append((f"layers.{index}.per_sample.forward_s", layer.per_sample.forward_s))
+                rows.append((f"layers.{index}.per_sample.backward_s", layer.per_sample.backward_s))
+        return [(key, row) for key, row in rows if row is not None]
+
+    @property
+    def size_range(self) -> tuple[int, int]:
+        """The least and the largest micro-batch size that ``at`` knows."""
+        if self.sizes is None:
+            return self.micro_batch_size, self.micro_batch_size
+        return self.sizes.measured[0], self.sizes.measured[-1]
+
+    def at(self, micro_batch_size: int) -> "Profile":
+        """This profile for micro-batches of another size, each figure by its line; itself for its own size.
+
+        What is planned is named by the digest of the profile that was measured, not of what this returns.
+
+        Raises:
+            UserInputError: nothing was measured for such a size: outside ``size_range``.
+        """
+        if micro_batch_size == self.micro_batch_size:
+            return self
+        least, most = self.size_range
+        if not least <= micro_batch_size <= most:
+            known = f"{least} samples only" if least == most else f"{least} to {most} samples"
+            raise UserInputError(
+                f"the profile holds for micro-batches of {known} (asked for: {micro_batch_size}). Measure again with "
+                f"`funcpipe profile JOB --micro-batch-sizes {least},{micro_batch_size}`, with sizes in between, too."
+            )
+        more = micro_batch_size - self.micro_batch_size
+        return self.model_copy(
+            update={
+                "micro_batch_size": micro_batch_size,
+                "input_bytes": round(self.input_bytes * micro_batch_size / self.micro_batch_size),
+                "target_bytes": round(self.target_bytes * micro_batch_size / self.micro_batch_size),
+                "layers": [layer._grown(more) for layer in self.layers],
+                "loss_profile": self.loss_profile._grown(more),
+            }
+        )
+
+    def seconds_at(self, row: list[float], memory_mb: float, vcpus: float) -> float:
+        """One of the profile's times for a function of ``memory_mb``, which gets ``vcpus`` cores' worth of time.
+
+        Args:
+            row: by thread count or by memory size, as the profile has it.
+        """
+        if self.memory_mb is not None:
+            return by_memory(self.memory_mb, row, memory_mb)
+        return by_vcpus(self.threads, row, vcpus)
+
+    def document(self) -> dict[str, Any]:
+        """JSON-ready; what a profile may leave out and this one does is not in it."""
+        document = self.model_dump(mode="json")
+        for holder in (document, document["loss_profile"], *document["layers"]):
+            for key in _OPTIONAL:
+                if key in holder and holder[key] is None:
+                    del holder[key]
+        return document
+
     def to_json(self) -> str:
         """Canonical text: fixed key order, two-space indent, one newline at the end."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+        return json.dumps(self.document(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
     @property
     def sha256(self) -> str:
@@ -116,9 +298,10 @@ def parse_profile(text: str | bytes, origin: str) -> Profile:
     except (ValueError, RecursionError) as error:
         raise UserInputError(f"{origin}: not valid JSON: {error}. {_AGAIN}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != PROFILE_VERSION:
+    if version not in READ_VERSIONS or isinstance(version, bool):
         raise UserInputError(
-            f"{origin}: schema_version is {version!r}, this funcpipe reads {PROFILE_VERSION}. {_AGAIN}"
+            f"{origin}: schema_version is {version!r}, this funcpipe reads "
+            f"{' and '.join(map(str, READ_VERSIONS))}. {_AGAIN}"
         )
     try:
         # From JSON rather than from Python's objects: strict, and yet enums are strings and tuples are lists.
