@@ -29,7 +29,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("job", type=Path, metavar="JOB", help="job file (TOML)")
     parser.add_argument("--profile", type=Path, help="default: profile.json beside the job")
-    parser.add_argument("--platform", default="aws-lambda", help="as for `funcpipe plan` (default: %(default)s)")
+    parser.add_argument(
+        "--platform",
+        default="aws-lambda",
+        metavar="NAME|FILE",
+        help="as for `funcpipe plan` (default: %(default)s)",
+    )
     add_asked(parser)
     parser.set_defaults(handler=compare)
 

@@ -30,6 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="as `funcpipe plan` wrote it")
     parser.add_argument("--profile", type=Path, help="default: profile.json beside the manifest")
     parser.add_argument("--job", type=Path, help="also search for the next best plan (default: job.toml beside it)")
+    parser.add_argument("--platform", metavar="FILE", help="the plan's platform, where that is a file")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
     parser.set_defaults(handler=explain)
 
@@ -38,6 +39,7 @@ def explain(args: argparse.Namespace, screen: "Screen") -> int:
     from cli.explain_markdown import markdown
     from planner.explain import explain as explain_plan
     from planner.job import load_job
+    from planner.platforms import find_platform
     from planner.profile_format import load_profile
     from runtime.manifest import load_manifest
 
@@ -49,9 +51,10 @@ def explain(args: argparse.Namespace, screen: "Screen") -> int:
         job = load_job(args.job)
     elif beside.exists() and (found := load_job(beside)).sha256 == manifest.hashes.job:
         job = found
+    platform = None if args.platform is None else find_platform(args.platform)
     if job is not None:
         screen.info("searching for the next best plan ...")
-    explanation = explain_plan(manifest, profile, job)
+    explanation = explain_plan(manifest, profile, job, platform)
     screen.result(explanation.to_dict(), markdown(explanation) if args.markdown else _view(explanation))
     return 0
 

@@ -27,7 +27,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("job", type=Path, metavar="JOB", help="job file (TOML)")
     parser.add_argument("--profile", type=Path, help="default: profile.json beside the job")
-    parser.add_argument("--platform", default="aws-lambda", help="as for `funcpipe plan` (default: %(default)s)")
+    parser.add_argument(
+        "--platform",
+        default="aws-lambda",
+        metavar="NAME|FILE",
+        help="as for `funcpipe plan` (default: %(default)s)",
+    )
     parser.add_argument("--max-concurrency", metavar="N", type=int, help="instead of the job's limits.max_concurrency")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw it, with the baselines")
     parser.set_defaults(handler=frontier)

@@ -24,6 +24,10 @@ example:
 """
 
 
+PLATFORM_HELP = (
+    "aws-lambda, aws-lambda-scaled (raised network quota), aws-lambda-express, embedded, or a file that "
+    "`funcpipe calibrate` wrote (default: %(default)s)"
+)
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
@@ -44,7 +48,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--platform",
         default="aws-lambda",
-        help="aws-lambda, aws-lambda-scaled (raised network quota) or embedded (default: %(default)s)",
+        metavar="NAME|FILE",
+        help=PLATFORM_HELP,
     )
     add_asked(parser)
     parser.set_defaults(handler=plan)
@@ -123,6 +128,8 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
         job, args.job, profile, platform, output, asked=asked_of(args), max_concurrency=args.max_concurrency
     )
     write_text(output, manifest.to_json())
+    if platform.warning:
+        screen.warn(platform.warning)
     if manifest.predicted.gap > 0 and not asked_of(args).anything:
         screen.warn(f"the solver's time ran out: the plan may be {manifest.predicted.gap:.1%} worse than the best one")
     screen.result(

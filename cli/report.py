@@ -86,7 +86,7 @@ def _priced(entry: "RunEntry", records: "RunRecords", screen: Screen) -> "tuple[
 
     now = time.time()
     if entry.kind == "aws":
-        from launch.billed import invocations
+        from launch.billed import logged
         from launch.deployment import describe_execution, stage_functions
 
         assert entry.stack is not None and entry.execution_arn is not None, "an aws entry has them"
@@ -94,14 +94,16 @@ def _priced(entry: "RunEntry", records: "RunRecords", screen: Screen) -> "tuple[
             execution = describe_execution(entry.execution_arn)
             stopped = execution.stopped_at.timestamp() if execution and execution.stopped_at else now
             last_end = stopped + records.manifest.segment.timeout_s
-            invoked = invocations(stage_functions(entry.stack), entry.started_at, last_end)
+            told = logged(stage_functions(entry.stack), entry.started_at, last_end)
         except FuncpipeError as error:
             screen.warn(f"the bill is computed from the workers' records, since Lambda's own cannot be read: {error}")
         else:
             # The functions' concurrency admits one gang at a time: what began during the run is the run's.
-            found = [invocation for invocation in invoked if entry.started_at <= invocation.begun_at <= stopped]
+            found = [
+                invocation for invocation in told.invocations if entry.started_at <= invocation.begun_at <= stopped
+            ]
             if found:
-                return bill_by_reports(records, found)
+                return bill_by_reports(records, found, told.log_bytes)
             screen.warn("the bill is computed from the workers' records, since the logs hold no REPORT line of the run")
     return bill_by_records(records, now)
 

@@ -55,33 +55,49 @@ def parse_report(line: str, stage: int, ended_at: float) -> Invocation | None:
     )
 
 
-def invocations(functions: list[StageFunction], begin_s: float, end_s: float, *, logs: Any = None) -> list[Invocation]:
-    """The invocations that ended between two Unix times, each once.
+EVENT_BYTES = 26
+"""That CloudWatch Logs counts for an event besides its UTF-8 text (docs.aws.amazon.com/AmazonCloudWatchLogs/latest/
+APIReference/API_PutLogEvents.html, read 2026-11-26)."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the functions' logs say of a run."""
+
+    invocations: list[Invocation]
+    """Those that ended in the time asked for, each once."""
+    log_bytes: int
+    """Of all lines in that time, as they are billed."""
+
+
+def logged(functions: list[StageFunction], begin_s: float, end_s: float, *, logs: Any = None) -> Logged:
+    """What the functions logged between two Unix times.
 
     Raises:
         FuncpipeError: the log groups cannot be read.
     """
     found: dict[str, Invocation] = {}
+    log_bytes = 0
     with aws_errors():
         logs = logs or client("logs")
         stages = {function.name: function.stage for function in functions}
         for log_group in dict.fromkeys(function.log_group for function in functions):
-            for line, at, stream in _report_lines(logs, log_group, begin_s, end_s):
+            for line, at, stream in _lines(logs, log_group, begin_s, end_s):
                 name = _STREAM.fullmatch(stream)
                 if name is None or name["function"] not in stages:
                     continue
+                log_bytes += len(line.encode()) + EVENT_BYTES
                 if invocation := parse_report(line, stages[name["function"]], at):
                     found[invocation.request_id] = invocation
-    return list(found.values())
+    return Logged(list(found.values()), log_bytes)
 
 
-def _report_lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float, str]]:
+def _lines(logs: Any, log_group: str, begin_s: float, end_s: float) -> Iterator[tuple[str, float, str]]:
     """Message, Unix time and stream of each event."""
     pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=log_group,
         startTime=int(begin_s * 1_000),
         endTime=int(end_s * 1_000) + 1,
-        filterPattern='"REPORT RequestId"',
     )
     for page in pages:
         for event in page["events"]:

@@ -136,13 +136,14 @@ def worker_seconds(records: RunRecords, now: float) -> dict[Worker, float]:
 
 
 def usd_so_far(records: RunRecords, now: float) -> float:
-    """What the workers' time would cost on Lambda at list price, up to now: USD."""
+    """What the workers' time would cost on Lambda at the manifest's price, up to now: USD."""
     manifest = records.manifest
     quantity = sum(
         gb_seconds(manifest.stages[stage].memory_mb, seconds)
         for (_, _, stage, _), seconds in worker_seconds(records, now).items()
     )
-    return bill([lambda_compute(quantity, manifest.architecture)]).total_usd
+    price = manifest.spending.prices.usd_per_gb_s
+    return bill([lambda_compute(quantity, manifest.architecture, price)]).total_usd
 
 
 class StatusReader:

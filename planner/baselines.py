@@ -136,7 +136,9 @@ class _Serverless:
         def at_server(costs: StageCosts) -> StageCosts:
             sent = self._model.exchange(0, costs.end, costs.memory_mb, costs.replicas)
             pace = min(sent.bandwidth, PARAMETER_SERVER.bytes_per_s / costs.replicas)
-            own = replace(costs, puts=0, gets=0) if costs.replicas > 1 else costs
+            own = costs
+            if costs.replicas > 1:
+                own = replace(costs, puts=0, gets=0, bytes_up=0, bytes_down=0, request_usd=0.0)
             return replace(own, synchronise_s=2 * (sent.gradient_bytes / pace + sent.latency_s))
 
         found = []

@@ -17,14 +17,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from planner.platforms import Platform
-from planner.pricing import (
-    LAMBDA_TMP_USD_PER_GB_S,
-    LAMBDA_USD_PER_GB_S,
-    S3_USD_PER_GET,
-    S3_USD_PER_PUT,
-    gb_seconds,
-    tmp_gb_seconds,
-)
+from planner.pricing import BYTES_PER_GB, gb_seconds, tmp_gb_seconds
 from planner.profile_format import Profile
 from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
@@ -132,6 +125,11 @@ class StageCosts:
     ephemeral_storage_mb: int = LAMBDA_MIN_TMP_MB
     tmp_worth_gb: float = 0.0
     """Of memory, that cost as much as what a worker has of /tmp above the part that is free."""
+    bytes_up: int = 0
+    """Of all replicas per iteration, as ``puts`` and ``gets``."""
+    bytes_down: int = 0
+    request_usd: float = 0.0
+    """Per iteration: of those requests, and of their bytes where storage bills these."""
 
     @property
     def forward_queue_s(self) -> float:
@@ -157,10 +155,6 @@ class StageCosts:
         """What all replicas are billed for by the second: their memory, and /tmp as its worth in memory."""
         return self.memory_gb + self.replicas * self.tmp_worth_gb
 
-    @property
-    def request_usd(self) -> float:
-        return self.puts * S3_USD_PER_PUT + self.gets * S3_USD_PER_GET
-
 
 def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
     """``StageCosts.synchronise_server_s``: every request, the deletion of every object, and a replica's bytes."""
@@ -170,6 +164,14 @@ def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
     requests = (2 * exchange.puts(algorithm) + exchange.gets(algorithm)) / n
     copies = n if algorithm is Algorithm.ALL_TO_ALL else 1 + 2 * (n - 1) / n
     return requests * exchange.latency_s + copies * exchange.gradient_bytes / exchange.bandwidth
+
+
+def _exchanged_bytes(exchange: Exchange, algorithm: Algorithm) -> tuple[int, int]:
+    """Bytes written and read by all replicas together, without headers."""
+    n, size = exchange.replicas, exchange.gradient_bytes
+    if n == 1:
+        return 0, 0
+    return n * size, (n * (n - 1) if algorithm is Algorithm.ALL_TO_ALL else 2 * (n - 1)) * size
 
 
 class CostModel:
@@ -187,7 +189,7 @@ class CostModel:
     ) -> None:
         self.ephemeral_storage_mb = ephemeral_storage_mb
         self.profile, self.platform, self.training, self.wire = profile, platform, training, wire
-        self.usd_per_gb_s = LAMBDA_USD_PER_GB_S[architecture]
+        self.usd_per_gb_s = platform.prices.lambda_.usd_per_gb_s.of(architecture)
         self.micro_batches = -(-training.global_batch_size // training.micro_batch_size)
         self._compute: dict[int, tuple[list[float], list[float], float]] = {}
 
@@ -240,7 +242,7 @@ class CostModel:
 
     def exchange(self, first: int, end: int, memory_mb: int, replicas: int) -> Exchange:
         """The summation of a candidate stage's gradients over its replicas."""
-        bandwidth = self.platform.bandwidth(memory_mb)
+        bandwidth = min(self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb))
         latency_s = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
         share = self.wire.gradients.share(self.training.dtype)
         return Exchange(
@@ -273,7 +275,7 @@ class CostModel:
         """The costs of one candidate stage."""
         forward, backward, loss = self._compute_sums(memory_mb)
         opens, closes = first == 0, end == self.layer_count
-        bandwidth = self.platform.bandwidth(memory_mb)
+        bandwidth, upload = self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb)
 
         get, put = self.platform.get_latency_s, self.platform.put_latency_s
         samples = (self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)
@@ -281,13 +283,13 @@ class CostModel:
         forward_lanes = LaneTimes(
             download=Transfer((samples + received) / bandwidth, 0.0 if opens else get),
             compute_s=forward[end] - forward[first],
-            upload=Transfer() if closes else Transfer(self.activation_bytes(end) / bandwidth, put),
+            upload=Transfer() if closes else Transfer(self.activation_bytes(end) / upload, put),
         )
         again = forward[end] - forward[first] + (loss if closes else 0.0) if recompute else 0.0
         backward_lanes = LaneTimes(
             download=Transfer() if closes else Transfer(self.returned_bytes(end) / bandwidth, get),
             compute_s=backward[end] - backward[first] + (loss if closes else 0.0) + again,
-            upload=Transfer() if opens else Transfer(self.returned_bytes(first) / bandwidth, put),
+            upload=Transfer() if opens else Transfer(self.returned_bytes(first) / upload, put),
         )
         exchange = self.exchange(first, end, memory_mb, replicas)
         synchronise = self._synchronise_s(exchange, algorithm)
@@ -299,6 +301,12 @@ class CostModel:
         if not closes:
             got.append(self.returned_bytes(end))
             sent.append(self.activation_bytes(end))
+        puts = self.micro_batches * sum(map(range_count, sent)) + exchange.puts(algorithm)
+        gets = self.micro_batches * sum(map(range_count, got)) + exchange.gets(algorithm)
+        summed_up, summed_down = _exchanged_bytes(exchange, algorithm)
+        bytes_up = self.micro_batches * sum(sent) + summed_up
+        bytes_down = self.micro_batches * sum(got) + summed_down
+        prices = self.platform.storage_prices
         return StageCosts(
             first=first,
             end=end,
@@ -312,10 +320,15 @@ class CostModel:
             synchronise_s=synchronise,
             synchronise_server_s=_server_s(exchange, algorithm),
             step_s=step,
-            puts=self.micro_batches * sum(map(range_count, sent)) + exchange.puts(algorithm),
-            gets=self.micro_batches * sum(map(range_count, got)) + exchange.gets(algorithm),
+            puts=puts,
+            gets=gets,
             work_s=self.micro_batches * (forward_lanes.path_s + backward_lanes.path_s)
             + replicas * (synchronise + step),
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
+            request_usd=puts * prices.usd_per_put
+            + gets * prices.usd_per_get
+            + (bytes_up * prices.usd_per_gb_up + bytes_down * prices.usd_per_gb_down) / BYTES_PER_GB,
             recompute=recompute,
             ephemeral_storage_mb=self.ephemeral_storage_mb,
             tmp_worth_gb=self.tmp_worth_gb(self.ephemeral_storage_mb),
@@ -323,7 +336,11 @@ class CostModel:
 
     def tmp_worth_gb(self, ephemeral_storage_mb: int) -> float:
         """``StageCosts.tmp_worth_gb``."""
-        return tmp_gb_seconds(ephemeral_storage_mb, 1.0) * LAMBDA_TMP_USD_PER_GB_S / self.usd_per_gb_s
+        return (
+            tmp_gb_seconds(ephemeral_storage_mb, 1.0)
+            * self.platform.prices.lambda_.usd_per_tmp_gb_s
+            / self.usd_per_gb_s
+        )
 
     def memory(
         self,

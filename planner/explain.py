@@ -8,7 +8,7 @@ from planner.forecast import Forecast, check_same, forecast_of
 from planner.job import Job
 from planner.milp import solve
 from planner.plan import check_profile
-from planner.platforms import find_platform
+from planner.platforms import Platform
 from planner.pricing import Bill
 from planner.problem import job_problem
 from planner.profile_format import Profile
@@ -120,9 +120,10 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
     )
 
 
-def _next_best(job: Job, profile: Profile, manifest: Manifest, chosen: tuple[StageCosts, ...]) -> NextPlan | None:
+def _next_best(job: Job, profile: Profile, manifest: Manifest, forecast: Forecast) -> NextPlan | None:
     limited = with_limits(job, max_concurrency=manifest.max_concurrency)  # the plan may have been made with another
-    problem = job_problem(limited, profile, find_platform(manifest.platform))
+    chosen = forecast.stages
+    problem = job_problem(limited, profile, forecast.model.platform)
     other = solve(problem, excluded=chosen)
     if other is None:
         return None
@@ -136,20 +137,25 @@ def _next_best(job: Job, profile: Profile, manifest: Manifest, chosen: tuple[Sta
     )
 
 
-def explain(manifest: Manifest, profile: Profile, job: Job | None = None) -> Explanation:
+def explain(
+    manifest: Manifest, profile: Profile, job: Job | None = None, platform: Platform | None = None
+) -> Explanation:
     """The account of a plan; with its job also the next best plan, which takes as long as planning.
 
+    Args:
+        platform: the plan's, where that is not one of the kit's.
+
     Raises:
-        UserInputError: the profile or the job is not the one that the plan was made from.
+        UserInputError: the profile, the job or the platform is not the one that the plan was made from.
     """
     if job is not None:
         check_same("job", manifest.hashes.job, job.sha256)
         check_profile(job, profile, manifest.hashes.source)
-    forecast = forecast_of(manifest, profile)
+    forecast = forecast_of(manifest, profile, platform)
     stages = [_stage(forecast, manifest, index) for index in range(len(forecast.stages))]
     next_best, note = None, "the next best plan is known only with the job file: pass --job"
     if job is not None:
-        next_best = _next_best(job, profile, manifest, forecast.stages)
+        next_best = _next_best(job, profile, manifest, forecast)
         note = "best of all other plans, both judged by the closed form" if next_best else "no other plan is possible"
     return Explanation(
         name=manifest.name,

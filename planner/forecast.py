@@ -5,20 +5,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
-from planner.platforms import find_platform
+from planner.platforms import Platform, find_platform
 from planner.pricing import (
-    LAMBDA_TMP_USD_PER_GB_S,
-    LAMBDA_USD_PER_GB_S,
-    S3_USD_PER_GET,
-    S3_USD_PER_PUT,
     Bill,
     BillLine,
     bill,
+    gb_months,
     lambda_compute,
+    lambda_init,
     lambda_requests,
     lambda_tmp,
+    logs,
+    s3_bytes,
+    s3_empty_gets,
     s3_gets,
     s3_puts,
+    s3_storage,
     state_transitions,
     tmp_gb_seconds,
 )
@@ -35,6 +37,10 @@ SAFETY = 2.0
 """A segment is planned to take at most the functions' life time over this: the prediction may be wrong by as much."""
 USABLE_LIFE = 0.9
 """Of the life time; the rest is the worker's own reserve for the checkpoint."""
+CHECKPOINTS_AT_ONCE = 3
+"""In storage while a run lasts: the two that a job keeps by default, and the one being written."""
+LOG_BYTES = 1_200
+"""Of one worker in one segment: its own first and last line, and Lambda's three; not metrics nor the model's lines."""
 STALL_ITERATIONS = 20
 SHORTEST_STALL_S = 60.0
 
@@ -94,7 +100,7 @@ class Forecast:
     def stage_usd(self, index: int) -> float:
         """USD per iteration of all replicas of a stage, GETs that find nothing included."""
         usd = self.model.usd([self.stages[index]], self.iteration_s)
-        return usd + self.simulation.empty_gets[index] * S3_USD_PER_GET
+        return usd + self.simulation.empty_gets[index] * self.model.platform.storage_prices.usd_per_get
 
     @property
     def usd_per_iteration(self) -> float:
@@ -121,18 +127,25 @@ class Forecast:
 
     @property
     def checkpoint_s(self) -> float:
-        """The slowest stage's checkpoint, one way."""
+        """The slowest stage's checkpoint on its way up."""
         slowest = 0.0
         for index, costs in enumerate(self.stages):
             memory = self.memory(index)
-            bandwidth = self.model.platform.bandwidth(costs.memory_mb)
+            bandwidth = self.model.platform.upload_bandwidth(costs.memory_mb)
             slowest = max(slowest, (memory.weights + memory.optimizer) / bandwidth)
         return slowest
 
     @property
     def segment_overhead_s(self) -> float:
         """What a segment takes besides its iterations: start-up of the whole gang, and the checkpoint down and up."""
-        return self.model.platform.start_up_s + self._ramp_s + 2 * self.checkpoint_s
+        return self.model.platform.start_up_s + self._ramp_s + self._load_s + self.checkpoint_s
+
+    @property
+    def _load_s(self) -> float:
+        """The slowest stage's checkpoint on its way down, over links that nothing has used yet."""
+        platform = self.model.platform
+        each = ((self.memory(index), costs.memory_mb) for index, costs in enumerate(self.stages))
+        return max(platform.first_download_s(memory.weights + memory.optimizer, size) for memory, size in each)
 
     @property
     def _ramp_s(self) -> float:
@@ -183,19 +196,18 @@ class Forecast:
         that length would make were iterations ``SAFETY`` times as fast as predicted.
         """
         life_s, stages = LAMBDA_MAX_TIMEOUT_S, self.stages
-        attempt = [
-            lambda_requests(self.workers),
-            state_transitions(transitions(len(stages), self.workers, 2) - transitions(len(stages), self.workers, 1)),
-        ]
+        prices, storage = self.model.platform.prices, self.model.platform.storage_prices
+        more = transitions(len(stages), self.workers, 2) - transitions(len(stages), self.workers, 1)
+        attempt = [lambda_requests(self.workers, prices), state_transitions(more, prices)]
         iterations = SAFETY * life_s / self.iteration_s if self.iteration_s else 0.0
         worst = bill([*self._lines(life_s, iterations), *attempt])
         return Spending(
             budget_usd=budget_usd,
             prices=Prices(
-                usd_per_gb_s=LAMBDA_USD_PER_GB_S[self.architecture],
-                usd_per_tmp_gb_s=LAMBDA_TMP_USD_PER_GB_S,
-                usd_per_put=S3_USD_PER_PUT,
-                usd_per_get=S3_USD_PER_GET,
+                usd_per_gb_s=prices.lambda_.usd_per_gb_s.of(self.architecture),
+                usd_per_tmp_gb_s=prices.lambda_.usd_per_tmp_gb_s,
+                usd_per_put=storage.usd_per_put,
+                usd_per_get=storage.usd_per_get,
                 usd_per_attempt=significant(bill(attempt).total_usd),
             ),
             segment_at_most_usd=significant(worst.total_usd),
@@ -213,24 +225,46 @@ class Forecast:
         return bill(self._lines(self.iteration_s, 1))
 
     def run_bill(self, iterations: int, segments: int) -> Bill:
-        """What the run costs, by item. Not in it: storage by the month, logs, and the upload of the data."""
+        """What the run costs, by item. Not in it: storage after the run, monitoring, and the upload of the data."""
+        prices = self.model.platform.prices
         seconds = self.total_s(iterations, segments)
+        init_s = self.model.platform.start_up_s * segments
+        memory_gb = sum(stage.memory_gb for stage in self.stages)
+        kept = sum(self.memory(index).weights + self.memory(index).optimizer for index in range(len(self.stages)))
         return bill(
             [
-                *self._lines(seconds, iterations),
-                lambda_requests(self.workers * segments),
-                state_transitions(transitions(len(self.stages), self.workers, segments)),
+                self._compute(seconds - init_s),
+                lambda_init(memory_gb * init_s, self.architecture, self.model.usd_per_gb_s),
+                self._tmp(seconds),
+                *self._storage_lines(iterations),
+                lambda_requests(self.workers * segments, prices),
+                state_transitions(transitions(len(self.stages), self.workers, segments), prices),
+                s3_storage(gb_months(CHECKPOINTS_AT_ONCE * kept, seconds), prices.standard),
+                logs(self.workers * segments * LOG_BYTES, prices),
             ]
         )
 
+    def _compute(self, seconds: float) -> BillLine:
+        memory_gb = sum(stage.memory_gb for stage in self.stages)
+        return lambda_compute(seconds * memory_gb, self.architecture, self.model.usd_per_gb_s)
+
+    def _tmp(self, seconds: float) -> BillLine:
+        billed = sum(stage.replicas * tmp_gb_seconds(stage.ephemeral_storage_mb, seconds) for stage in self.stages)
+        return lambda_tmp(billed, self.model.platform.prices.lambda_.usd_per_tmp_gb_s)
+
     def _lines(self, seconds: float, iterations: float) -> list[BillLine]:
         """Of all workers for ``seconds``, in which they do so many iterations."""
-        gets = sum(stage.gets for stage in self.stages) + sum(self.simulation.empty_gets)
+        return [self._compute(seconds), self._tmp(seconds), *self._storage_lines(iterations)]
+
+    def _storage_lines(self, iterations: float) -> list[BillLine]:
+        """What so many iterations ask of the inboxes, by kind of request."""
+        storage = self.model.platform.storage_prices
+        bytes_up, bytes_down = sum(s.bytes_up for s in self.stages), sum(s.bytes_down for s in self.stages)
         return [
-            lambda_compute(seconds * sum(stage.memory_gb for stage in self.stages), self.architecture),
-            lambda_tmp(sum(s.replicas * tmp_gb_seconds(s.ephemeral_storage_mb, seconds) for s in self.stages)),
-            s3_puts(iterations * sum(stage.puts for stage in self.stages)),
-            s3_gets(iterations * gets),
+            s3_puts(iterations * sum(stage.puts for stage in self.stages), storage.usd_per_put),
+            s3_gets(iterations * sum(stage.gets for stage in self.stages), storage.usd_per_get),
+            s3_empty_gets(iterations * sum(self.simulation.empty_gets), storage.usd_per_get),
+            *s3_bytes(iterations * bytes_up, iterations * bytes_down, storage),
         ]
 
 
@@ -243,8 +277,20 @@ def check_same(what: str, planned: str, given: str) -> None:
         )
 
 
-def forecast_of(manifest: Manifest, profile: Profile) -> Forecast:
-    """What the plan in a manifest will do. Raises UserInputError when it was made from another profile."""
+def forecast_of(manifest: Manifest, profile: Profile, platform: Platform | None = None) -> Forecast:
+    """What the plan in a manifest will do.
+
+    Args:
+        platform: the plan's; None: the kit's of that name.
+
+    Raises:
+        UserInputError: it was made from another profile or for another platform.
+    """
+    if platform is not None and platform.name != manifest.platform:
+        raise UserInputError(
+            f"the platform is not the one that the plan was made for (given: {platform.name}, in the manifest: "
+            f"{manifest.platform}). Name that one's file with --platform."
+        )
     check_same("profile", manifest.hashes.profile, profile.sha256)
     if len(profile.layers) != manifest.layer_count:
         raise UserInputError(
@@ -252,7 +298,7 @@ def forecast_of(manifest: Manifest, profile: Profile) -> Forecast:
         )
     model = CostModel(
         profile=profile,
-        platform=find_platform(manifest.platform),
+        platform=platform or find_platform(manifest.platform),
         training=manifest.training,
         architecture=manifest.architecture,
         wire=manifest.wire,

@@ -1,23 +1,20 @@
-"""What a worker gets for its memory size, by platform: link bandwidth, request latency, vCPUs. Data, no torch.
+"""What a worker gets for its memory size, by platform: link bandwidth, request latency, vCPUs, prices. No torch.
 
-``aws-lambda``         bandwidth is flat, whatever the memory (arXiv 2501.07771: about 75 MiB/s sustained, up and down
-                       separately, after a burst that a training run soon uses up)
-``aws-lambda-scaled``  the raised network quota announced 2026-08-05 for functions outside a VPC: 625 Mbit/s at 2 GB to
-                       3,000 Mbit/s at 10 GB; as ``aws-lambda`` below 2 GB
-``embedded``           the emulator on the machine that profiled: memory buys no vCPU; all workers, and the emulator
-                       that copies their objects one at a time, share the machine's cores
-
-A profiled core counts as one vCPU: nothing was measured on Lambda, whose vCPU is half a physical core.
+Platforms are files (docs/platform.md): those in ``planner/platform_files`` by name, any other by its path. A profiled
+core counts as one vCPU, unless functions of several memory sizes measured the profile.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from planner.platform_format import BurstSpec, PlatformSpec, load_platform
+from planner.price_list import PriceList, StoragePrices, price_list
 from runtime.errors import UserInputError
-from runtime.limits import LAMBDA_MEMORY_PER_VCPU_MB, S3_GETS_PER_S, S3_PUTS_PER_S
+from runtime.limits import LAMBDA_MAX_MEMORY_MB
 
-MIB = 1 << 20
-MBIT = 1_000_000 / 8
+FOLDER = Path(__file__).parent / "platform_files"
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Platform:
 
     name: str
     bandwidth_points: tuple[tuple[float, float], ...]
-    """(memory in MB, bytes/s in each direction), ascending; linear between, constant outside."""
+    """(memory in MB, bytes/s down), ascending; linear between, constant outside."""
     get_latency_s: float
     put_latency_s: float
     start_up_s: float
@@ -43,17 +40,31 @@ class Platform:
     gets_per_s: float | None = None
     ramp: bool = False
     """Whether a function's environments start at Lambda's scaling rate (``runtime.limits``)."""
+    upload_points: tuple[tuple[float, float], ...] | None = None
+    """As ``bandwidth_points``, of uploads; None where both are alike."""
+    burst: BurstSpec | None = None
+    """What a fresh environment's link gives at first."""
+    prices: PriceList = field(default_factory=price_list)
+    storage: str = "standard"
+    """S3's class of the inboxes: "standard" or "express"."""
+    warning: str | None = None
+    """What to tell with every plan for it."""
 
     def bandwidth(self, memory_mb: float) -> float:
-        """Bytes/s of each direction of a worker's link."""
-        points = self.bandwidth_points
-        at = bisect_right([memory for memory, _ in points], memory_mb)
-        if at == 0:
-            return points[0][1]
-        if at == len(points):
-            return points[-1][1]
-        (low, slow), (high, fast) = points[at - 1], points[at]
-        return slow + (fast - slow) * (memory_mb - low) / (high - low)
+        """Bytes/s of a worker's downloads, and of its uploads where nothing else is said."""
+        return _between(self.bandwidth_points, memory_mb)
+
+    def upload_bandwidth(self, memory_mb: float) -> float:
+        """Bytes/s of a worker's uploads."""
+        return _between(self.upload_points or self.bandwidth_points, memory_mb)
+
+    def first_download_s(self, size: float, memory_mb: float) -> float:
+        """Seconds in which a fresh environment fetches ``size`` bytes: first out of the burst, then at what lasts."""
+        lasting = self.bandwidth(memory_mb)
+        if self.burst is None:
+            return size / lasting
+        quick = min(size, self.burst.bytes)
+        return quick / self.burst.bytes_per_s + (size - quick) / lasting
 
     def vcpus(self, memory_mb: float) -> float:
         """Cores' worth of time that a worker gets."""
@@ -61,65 +72,65 @@ class Platform:
             return 1.0
         return min(memory_mb / self.memory_per_vcpu_mb, self.max_vcpus)
 
+    @property
+    def storage_prices(self) -> StoragePrices:
+        """Of the inboxes."""
+        if self.storage == "express":
+            assert self.prices.express is not None, "a platform file that says express has its prices"
+            return self.prices.express
+        return self.prices.standard
 
-S3_GET_LATENCY_S = 0.027
-"""Median of 1 KB from S3 Standard, 2026-11-21; the tail is long."""
-S3_PUT_LATENCY_S = 0.040
-"""As above, of a write."""
-LAMBDA_VCPUS = 10_240 / LAMBDA_MEMORY_PER_VCPU_MB
-"""About 5.8 vCPUs' share of time at the largest size, though 6 are visible."""
-LAMBDA_START_UP_S = 15.0
-"""Assumed, not measured: cold start of an image with torch, imports, first layers. Lambda allows an init of 10 s."""
 
-_FLAT = 75 * MIB
+def _between(points: Sequence[tuple[float, float]], memory_mb: float) -> float:
+    at = bisect_right([memory for memory, _ in points], memory_mb)
+    if at == 0:
+        return points[0][1]
+    if at == len(points):
+        return points[-1][1]
+    (low, slow), (high, fast) = points[at - 1], points[at]
+    return slow + (fast - slow) * (memory_mb - low) / (high - low)
 
-PLATFORMS = {
-    platform.name: platform
-    for platform in (
-        Platform(
-            name="aws-lambda",
-            bandwidth_points=((0, _FLAT),),
-            get_latency_s=S3_GET_LATENCY_S,
-            put_latency_s=S3_PUT_LATENCY_S,
-            start_up_s=LAMBDA_START_UP_S,
-            memory_per_vcpu_mb=LAMBDA_MEMORY_PER_VCPU_MB,
-            max_vcpus=LAMBDA_VCPUS,
-            shared_cores=False,
-            puts_per_s=S3_PUTS_PER_S,
-            gets_per_s=S3_GETS_PER_S,
-            ramp=True,
-        ),
-        Platform(
-            name="aws-lambda-scaled",
-            bandwidth_points=((2_047, _FLAT), (2_048, 625 * MBIT), (10_240, 3_000 * MBIT)),
-            get_latency_s=S3_GET_LATENCY_S,
-            put_latency_s=S3_PUT_LATENCY_S,
-            start_up_s=LAMBDA_START_UP_S,
-            memory_per_vcpu_mb=LAMBDA_MEMORY_PER_VCPU_MB,
-            max_vcpus=LAMBDA_VCPUS,
-            shared_cores=False,
-            puts_per_s=S3_PUTS_PER_S,
-            gets_per_s=S3_GETS_PER_S,
-            ramp=True,
-        ),
-        Platform(
-            name="embedded",  # MiniStack 1.5.33 on 2 cores, 2026-11-22: 16 MB at 184 MB/s up; a lone request of 16 KB
-            bandwidth_points=((0, 184e6),),
-            get_latency_s=0.0028,
-            put_latency_s=0.0026,
-            start_up_s=10.0,
-            memory_per_vcpu_mb=None,
-            max_vcpus=1.0,
-            shared_cores=True,
-            serial_requests=True,
-        ),
+
+def platform_of(spec: PlatformSpec) -> Platform:
+    """The platform that a file describes."""
+    links, requests, compute = spec.links, spec.requests, spec.compute
+    per_vcpu = compute.memory_per_vcpu_mb
+    most = 1.0 if per_vcpu is None else LAMBDA_MAX_MEMORY_MB / per_vcpu
+    return Platform(
+        name=spec.name,
+        bandwidth_points=tuple(links.download),
+        get_latency_s=requests.get_latency_s,
+        put_latency_s=requests.put_latency_s,
+        start_up_s=spec.start_up.seconds,
+        memory_per_vcpu_mb=per_vcpu,
+        max_vcpus=compute.max_vcpus or most,
+        shared_cores=compute.shared_cores,
+        serial_requests=requests.serial,
+        puts_per_s=requests.puts_per_s,
+        gets_per_s=requests.gets_per_s,
+        ramp=spec.start_up.ramp,
+        upload_points=None if links.upload is None else tuple(links.upload),
+        burst=links.burst,
+        prices=spec.prices,
+        storage=spec.storage,
+        warning=spec.warning,
     )
-}
+
+
+PLATFORMS = {path.stem: platform_of(load_platform(path)) for path in sorted(FOLDER.glob("*.json"))}
 
 
 def find_platform(name: str) -> Platform:
-    """The platform of that name. Raises UserInputError when there is none."""
-    try:
+    """The platform of that name, or of the file at that path.
+
+    Raises:
+        UserInputError: there is none of that name, or the file cannot be used.
+    """
+    if name in PLATFORMS:
         return PLATFORMS[name]
-    except KeyError:
-        raise UserInputError(f"there is no platform {name!r}. Choose one of: {', '.join(PLATFORMS)}.") from None
+    if name.endswith(".json") or "/" in name or Path(name).is_file():
+        return platform_of(load_platform(Path(name)))
+    raise UserInputError(
+        f"there is no platform {name!r}. Choose one of: {', '.join(PLATFORMS)}, or name a platform file, which "
+        "`funcpipe calibrate` writes."
+    )

@@ -1,29 +1,22 @@
-"""AWS list prices, each once, and bills made of them. No torch, no network.
+"""Bills made of AWS list prices (``planner.price_list``), and what EC2 instances cost. No torch, no network.
 
-Prices are us-east-1's public list prices in USD before taxes, free tier and discounts, read 2026-11-21 from
-  [lambda]  aws.amazon.com/lambda/pricing
-  [s3]      aws.amazon.com/s3/pricing, S3 Standard
-  [sfn]     aws.amazon.com/step-functions/pricing, Standard workflows
-  [ec2]     docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html, column
-            "On-Demand pricing" (which AWS calls example pricing), read 2026-11-24
+EC2 prices are us-east-1's, on demand, Linux, in USD before taxes and discounts, from
+  docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html, column "On-Demand
+  pricing" (which AWS calls example pricing), read 2026-11-24
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from planner.price_list import PriceList, StoragePrices
 from runtime.limits import LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
 
-LAMBDA_USD_PER_GB_S = {  # [lambda] first tier; a GB is 1,024 MB of configured memory
-    Architecture.X86_64: 0.0000166667,
-    Architecture.ARM64: 0.0000133334,
-}
-LAMBDA_USD_PER_REQUEST = 0.20 / 1_000_000  # [lambda]
-LAMBDA_TMP_USD_PER_GB_S = 0.0000000309  # [lambda] /tmp above the 512 MB that are free
-S3_USD_PER_PUT = 0.005 / 1_000  # [s3] PUT, COPY, POST, LIST
-S3_USD_PER_GET = 0.0004 / 1_000  # [s3] GET, HEAD; a GET answered "no such key" is billed too. DELETE is free
-STATES_USD_PER_TRANSITION = 0.025 / 1_000  # [sfn]
 MB_PER_GB = 1_024
+BYTES_PER_GB = 2**30
+"""By which S3 and CloudWatch bill."""
+SECONDS_PER_MONTH = 30 * 86_400
+"""By which storage is told here; AWS bills by the hours of the month in question."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class VirtualMachine:
     usd_per_hour: float
 
 
-# Prices: [ec2]. vCPUs and memory: docs.aws.amazon.com/AWSEC2/latest/UserGuide/compute-optimized-instances.html, read
+# vCPUs and memory: docs.aws.amazon.com/AWSEC2/latest/UserGuide/compute-optimized-instances.html, read
 # 2026-11-24. Network, of 10^9 bits: what DescribeInstanceTypes says of the largest; of the others, which it calls
 # "up to 10 Gigabit", a quarter and half of that as the part that lasts: not checked against a page of AWS.
 VIRTUAL_MACHINES = (
@@ -92,28 +85,64 @@ def tmp_gb_seconds(ephemeral_storage_mb: float, seconds: float) -> float:
     return max(0.0, ephemeral_storage_mb - LAMBDA_MIN_TMP_MB) / MB_PER_GB * seconds
 
 
-def lambda_compute(quantity_gb_s: float, architecture: Architecture) -> BillLine:
+def gb_months(bytes_held: float, seconds: float) -> float:
+    """What storage bills for ``bytes_held`` that lie there for ``seconds``."""
+    return bytes_held / BYTES_PER_GB * seconds / SECONDS_PER_MONTH
+
+
+def lambda_compute(quantity_gb_s: float, architecture: Architecture, usd_per_gb_s: float) -> BillLine:
     """Execution time of functions, from ``gb_seconds``."""
-    return BillLine(f"Lambda compute ({architecture.value})", quantity_gb_s, "GB-s", LAMBDA_USD_PER_GB_S[architecture])
+    return BillLine(f"Lambda compute ({architecture.value})", quantity_gb_s, "GB-s", usd_per_gb_s)
 
 
-def lambda_requests(invocations: float) -> BillLine:
-    return BillLine("Lambda requests", invocations, "request", LAMBDA_USD_PER_REQUEST)
+def lambda_init(quantity_gb_s: float, architecture: Architecture, usd_per_gb_s: float) -> BillLine:
+    """Start-up of environments, billed like execution since 2025-08-01."""
+    return BillLine(f"Lambda init ({architecture.value})", quantity_gb_s, "GB-s", usd_per_gb_s)
 
 
-def lambda_tmp(quantity_gb_s: float) -> BillLine:
+def lambda_requests(invocations: float, prices: PriceList) -> BillLine:
+    return BillLine("Lambda requests", invocations, "request", prices.lambda_.usd_per_request)
+
+
+def lambda_tmp(quantity_gb_s: float, usd_per_gb_s: float) -> BillLine:
     """Ephemeral storage, from ``tmp_gb_seconds``."""
-    return BillLine("Lambda /tmp above 512 MB", quantity_gb_s, "GB-s", LAMBDA_TMP_USD_PER_GB_S)
+    return BillLine("Lambda /tmp above 512 MB", quantity_gb_s, "GB-s", usd_per_gb_s)
 
 
-def s3_puts(requests: float) -> BillLine:
-    """PUT and LIST requests of S3 Standard."""
-    return BillLine("S3 PUT", requests, "request", S3_USD_PER_PUT)
+def s3_puts(requests: float, usd_per_put: float) -> BillLine:
+    return BillLine("S3 PUT", requests, "request", usd_per_put)
 
 
-def s3_gets(requests: float) -> BillLine:
-    """GET requests of S3 Standard, also those that find nothing."""
-    return BillLine("S3 GET", requests, "request", S3_USD_PER_GET)
+def s3_lists(requests: float, usd_per_put: float) -> BillLine:
+    """LIST requests, which are priced like PUT."""
+    return BillLine("S3 LIST", requests, "request", usd_per_put)
+
+
+def s3_gets(requests: float, usd_per_get: float) -> BillLine:
+    """GET requests that found an object."""
+    return BillLine("S3 GET", requests, "request", usd_per_get)
+
+
+def s3_empty_gets(requests: float, usd_per_get: float) -> BillLine:
+    """GET requests of objects that were not there yet: polling, billed like any GET."""
+    return BillLine("S3 GET, nothing there yet", requests, "request", usd_per_get)
+
+
+def s3_bytes(bytes_up: float, bytes_down: float, storage: StoragePrices) -> list[BillLine]:
+    """What a storage class bills by the byte; nothing of S3 Standard from the same region."""
+    lines = []
+    for item, count, price in (
+        ("S3 upload", bytes_up, storage.usd_per_gb_up),
+        ("S3 retrieval", bytes_down, storage.usd_per_gb_down),
+    ):
+        if price:
+            lines.append(BillLine(item, count / BYTES_PER_GB, "GB", price))
+    return lines
+
+
+def s3_storage(quantity_gb_months: float, storage: StoragePrices) -> BillLine:
+    """Objects while a run lasts, from ``gb_months``."""
+    return BillLine("S3 storage", quantity_gb_months, "GB-month", storage.usd_per_gb_month)
 
 
 def virtual_machine(machine: VirtualMachine, seconds: float) -> BillLine:
@@ -121,5 +150,10 @@ def virtual_machine(machine: VirtualMachine, seconds: float) -> BillLine:
     return BillLine(f"EC2 {machine.name}", seconds / 3600, "hour", machine.usd_per_hour)
 
 
-def state_transitions(transitions: float) -> BillLine:
-    return BillLine("Step Functions transitions", transitions, "transition", STATES_USD_PER_TRANSITION)
+def state_transitions(transitions: float, prices: PriceList) -> BillLine:
+    return BillLine("Step Functions transitions", transitions, "transition", prices.states.usd_per_transition)
+
+
+def logs(bytes_taken_in: float, prices: PriceList) -> BillLine:
+    """What functions write to CloudWatch Logs."""
+    return BillLine("CloudWatch Logs", bytes_taken_in / BYTES_PER_GB, "GB", prices.logs.usd_per_gb)

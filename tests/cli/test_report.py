@@ -7,7 +7,7 @@ import pytest
 import launch.billed
 import launch.deployment
 from cli.main import main
-from launch.billed import Invocation
+from launch.billed import Invocation, Logged
 from launch.deployment import ExecutionState
 from launch.registry import Registry, RunEntry
 from runtime.errors import FuncpipeError
@@ -57,10 +57,11 @@ def test_invocations_that_began_during_the_run_are_billed(monkeypatch, capsys):
         invocation("stopped-and-noticed-late", 1012, 95),
         invocation("of-the-next-run", STOPPED + 1, 5),
     ]
-    monkeypatch.setattr(launch.billed, "invocations", lambda functions, begin, end: every)
+    monkeypatch.setattr(launch.billed, "logged", lambda functions, begin, end: Logged(every, 2**20))
     assert main(["report", RUN]) == 0
     shown = capsys.readouterr().out
     assert "175 GB-s" in shown and "of 2 REPORT lines" in shown
+    assert "CloudWatch Logs" in shown
 
 
 @pytest.mark.parametrize("logs", [[], FuncpipeError("log group is gone")])
@@ -68,9 +69,9 @@ def test_without_report_lines_the_records_are_the_basis_and_it_says_so(monkeypat
     def read(*_):
         if isinstance(logs, Exception):
             raise logs
-        return logs
+        return Logged(logs, 0)
 
-    monkeypatch.setattr(launch.billed, "invocations", read)
+    monkeypatch.setattr(launch.billed, "logged", read)
     assert main(["report", RUN]) == 0
     captured = capsys.readouterr()
     assert "80 GB-s" in captured.out and "1 worker runs" in captured.out

@@ -1,11 +1,9 @@
 import pytest
 
 from launch.bill import bill_by_records, bill_by_reports
-from launch.billed import Invocation, invocations, parse_report
+from launch.billed import EVENT_BYTES, Invocation, logged, parse_report
 from launch.deployment import StageFunction
 from launch.run_records import RunRecords
-from planner.pricing import LAMBDA_USD_PER_GB_S
-from runtime.manifest import Architecture
 from runtime.records import Traffic
 from runtime.store_directory import DirectoryStore
 from tests.launch.hand_written import RUN, put_commit, put_manifest, put_summary
@@ -49,8 +47,8 @@ class Logs:
         assert operation == "filter_log_events"
         return self
 
-    def paginate(self, logGroupName: str, startTime: int, endTime: int, filterPattern: str):
-        assert (startTime, endTime) == (1_000, 2_001) and "REPORT" in filterPattern
+    def paginate(self, logGroupName: str, startTime: int, endTime: int):
+        assert (startTime, endTime) == (1_000, 2_001)
         assert logGroupName == "logs", "asked for once"
         for events in self._pages:
             told = [{"logStreamName": stream, "message": line, "timestamp": 1_500} for stream, line in events]
@@ -61,8 +59,9 @@ def test_reports_of_all_pages_and_functions_are_found_once():
     functions = [StageFunction(0, "job-a", 1024, "logs"), StageFunction(1, "job-b", 2048, "logs")]
     first, second, other = (f"2026/11/26/{name}[12]0123" for name in ("job-a", "job-b", "job-a-other"))
     logs = Logs([(first, WARM), (first, "other")], [(first, WARM)], [], [(second, COLD), (other, COLD)])
-    found = invocations(functions, 1.0, 2.0, logs=logs)
-    assert [(i.stage, i.request_id, i.ended_at) for i in found] == [
+    found = logged(functions, 1.0, 2.0, logs=logs)
+    assert found.log_bytes == sum(len(line) + EVENT_BYTES for line in (WARM, "other", WARM, COLD))
+    assert [(i.stage, i.request_id, i.ended_at) for i in found.invocations] == [
         (0, "8f507cfc-bbbb", 1.5),
         (1, "8f507cfc-aaaa", 1.5),
     ]
@@ -92,8 +91,10 @@ def test_the_bill_by_records_prices_every_kind_of_request(records):
     assert quantities(bill) == {
         "Lambda compute (x86_64)": pytest.approx(10 * 1 + 6 * 2),
         "Lambda requests": 2,
-        "S3 PUT": 22,
-        "S3 GET": 60,
+        "S3 PUT": 20,
+        "S3 LIST": 2,
+        "S3 GET": 50,
+        "S3 GET, nothing there yet": 10,
         "Step Functions transitions": 2 + 4 + 2 + 2,
     }
     assert "2 worker runs" in basis
@@ -101,6 +102,10 @@ def test_the_bill_by_records_prices_every_kind_of_request(records):
 
 def test_the_bill_by_reports_uses_what_lambda_billed(records):
     reports = [Invocation(0, "a", 1.0, 20.0, 1024, 100, 5.0), Invocation(1, "b", 1.0, 10.0, 2048, 100, None)]
-    bill, basis = bill_by_reports(records, reports)
-    assert bill.lines[0].usd == pytest.approx((20 + 20) * LAMBDA_USD_PER_GB_S[Architecture.X86_64])
+    bill, basis = bill_by_reports(records, reports, log_bytes=2**29)
+    price = records.manifest.spending.prices.usd_per_gb_s
+    assert [line.item for line in bill.lines[:2]] == ["Lambda compute (x86_64)", "Lambda init (x86_64)"]
+    assert bill.lines[0].usd == pytest.approx((15 + 20) * price)
+    assert bill.lines[1].usd == pytest.approx(5 * price)
+    assert (bill.lines[-1].item, bill.lines[-1].usd) == ("CloudWatch Logs", 0.25)
     assert "2 REPORT lines" in basis

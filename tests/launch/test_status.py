@@ -5,10 +5,8 @@ import pytest
 from launch.following import Ending, follow
 from launch.run_records import RunRecords
 from launch.status import FRESH_S, RunState, StatusReader, losses, primary_failures, worker_seconds
-from planner.pricing import LAMBDA_USD_PER_GB_S
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.keys import GangKeys
-from runtime.manifest import Architecture
 from runtime.records import EndReason
 from runtime.store import Data, Found, Store
 from runtime.store_directory import DirectoryStore
@@ -121,7 +119,8 @@ def test_a_silent_worker_is_not_alive_and_its_clock_stops(store):
 def test_cost_so_far_is_workers_time_times_their_stages_memory(store):
     put_progress(store, 0, 0, 2, started_at=NOW - 5, updated_at=NOW)
     put_progress(store, 1, 0, 2, started_at=NOW - 4, updated_at=NOW)
-    price = LAMBDA_USD_PER_GB_S[Architecture.X86_64]
+    records = RunRecords(store, RUN)
+    price = records.manifest.spending.prices.usd_per_gb_s
     assert status(store).usd_so_far == pytest.approx((5 * 1 + 4 * 2) * price)
 
 

@@ -13,7 +13,7 @@ from planner.job import load_job
 from planner.kept_tensors import KeptTensors
 from planner.plan import make_plan
 from planner.platforms import PLATFORMS
-from planner.pricing import LAMBDA_USD_PER_GB_S
+from planner.price_list import price_list
 from planner.profile import profile_job
 from planner.profile_format import Profile, load_profile, parse_profile
 from runtime.errors import UserInputError
@@ -181,7 +181,8 @@ def test_the_manifest_has_the_prices_and_the_rules_of_its_runs(project, profile)
     manifest = make_plan(load_job(path), path, profile, PLATFORMS["aws-lambda"], project / "m.json")
     assert (manifest.segment.max_iterations, manifest.segment.attempts, manifest.checkpoints_kept) == (4, 5, 3)
     spending, predicted = manifest.spending, manifest.predicted
-    assert (spending.budget_usd, spending.prices.usd_per_gb_s) == (0.5, LAMBDA_USD_PER_GB_S[manifest.architecture])
+    listed = price_list().lambda_.usd_per_gb_s.of(manifest.architecture)
+    assert (spending.budget_usd, spending.prices.usd_per_gb_s) == (0.5, listed)
     hung = gang_usd_per_s(manifest) * manifest.segment.timeout_s
     requests = predicted_requests_usd_per_s(manifest) * manifest.segment.timeout_s
     worst = hung + 2 * requests + spending.prices.usd_per_attempt
