@@ -22,6 +22,7 @@ from runtime.errors import FuncpipeError, UserInputError
 COMMANDS = (
     "init",
     "profile",
+    "calibrate",
     "plan",
     "explain",
     "frontier",

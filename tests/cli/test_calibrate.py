@@ -1,0 +1,63 @@
+"""``funcpipe calibrate`` on the command line: what it writes, and what it refuses."""
+
+import json
+
+import pytest
+
+import planner.calibration
+from cli.main import main
+from planner.platforms import find_platform
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+def small(*arguments):
+    return main(["calibrate", *map(str, arguments), "--repeats", "1", "--object-mb", "1"])
+
+
+def test_a_folder_becomes_a_platform_that_can_be_updated(store, tmp_path, capsys):
+    output = tmp_path / "My Store.json"
+    assert small(store, "-o", output, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["name"], told["memory_mb"]) == ("my-store", 1769)
+    assert find_platform(str(output)).get_latency_s == pytest.approx(told["get_latency_s"], rel=1e-4)
+    assert small(store.as_uri(), "-o", output, "--memory-mb", 4096) == 0
+    assert [point[0] for point in json.loads(output.read_text())["links"]["download"]] == [1769, 4096]
+    assert [path for path in store.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentions"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["file:///nowhere"], "no such folder"),
+        (["ftp://host"], "ftp://host"),
+        (["store", "--memory-mb", "64"], "given: 64"),
+        (["store", "--base", "azure"], "azure"),
+        (["store", "--base", "wrong.json"], "wrong.json"),
+        (["store", "-o", "wrong.json"], "wrong.json"),
+        (["store", "--name", "No Name"], "No Name"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(store, capsys, arguments, mentions):
+    (store.parent / "wrong.json").write_text('{"schema_version": 7}')
+    assert small(*arguments) == 2
+    shown = capsys.readouterr().err
+    assert mentions in shown and "Traceback" not in shown
+    assert not (store.parent / "platform.json").exists()
+    assert (store.parent / "wrong.json").read_text() == '{"schema_version": 7}'
+
+
+def test_ctrl_c_says_what_became_of_it(store, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planner.calibration, "measure_store", interrupted)
+    assert small(store) == 130
+    assert "no object is left" in capsys.readouterr().err
