@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cli.screen import Screen
     from cli.tables import FittingTable
     from planner.job import Job
+    from planner.profile import Elsewhere
     from planner.profile_format import Profile
 
 EXAMPLE = """\
@@ -47,6 +48,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N,N,...",
         help="thread counts, from 1 up (default: 1, 2, 4 and as many as there are cores, up to 6, a function's vCPUs)",
     )
+    parser.add_argument(
+        "--on",
+        choices=["here", "aws"],
+        default="here",
+        help="aws: on functions of a stack that is made for it and deleted again (default: here)",
+    )
+    parser.add_argument(
+        "--memory-mb",
+        metavar="N,N,...",
+        help="with --on aws: memory sizes to measure at (default: the job's limits.memory_mb)",
+    )
+    parser.add_argument("--local", action="store_true", help="with --on aws: on the local AWS (`funcpipe local up`)")
     parser.set_defaults(handler=profile)
 
 
@@ -62,6 +75,8 @@ def _counts(option: str, text: str | None) -> list[int] | None:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``profile_job``. Raises UserInputError when one cannot be used."""
+    if args.on == "here" and (args.local or args.memory_mb):
+        raise UserInputError("--local and --memory-mb belong to --on aws. Add that, or leave them out.")
     options: dict[str, Any] = {"threads": _counts("--threads", args.threads)}
     if options["threads"] and options["threads"][0] != 1:
         raise UserInputError(
@@ -73,6 +88,29 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.max_fit_error is not None:
         options["max_fit_error"] = positive("--max-fit-error", args.max_fit_error, "0.1")
     return options
+
+
+def _on_aws(args: argparse.Namespace, job: "Job", screen: "Screen") -> "Elsewhere":
+    """What has functions measure. Raises UserInputError when an option cannot be used."""
+    from launch.profiling import measure_on_aws
+    from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_MEMORY_MB
+
+    memory_mb = _counts("--memory-mb", args.memory_mb) or sorted(job.limits.memory_mb)
+    if wrong := [size for size in memory_mb if not LAMBDA_MIN_MEMORY_MB <= size <= LAMBDA_MAX_MEMORY_MB]:
+        raise UserInputError(
+            f"--memory-mb lists sizes from {LAMBDA_MIN_MEMORY_MB} to {LAMBDA_MAX_MEMORY_MB:,} (given: {wrong[0]})."
+        )
+    source = job.source_folder(args.job)
+    return lambda task, largest: measure_on_aws(
+        job,
+        source,
+        task,
+        largest,
+        memory_mb=memory_mb,
+        packaging="zip" if args.local else "image",
+        say=screen.info,
+        at_once=1 if args.local else None,  # the local AWS's functions share this machine's cores
+    )
 
 
 def measure(job: "Job", job_path: Path, output: Path, screen: "Screen", **options: Any) -> "Profile":
@@ -91,12 +129,16 @@ def measure(job: "Job", job_path: Path, output: Path, screen: "Screen", **option
 
 
 def profile(args: argparse.Namespace, screen: "Screen") -> int:
+    from cli.runs import aws_environment
     from planner.job import load_job
 
     options = _options(args)
     job = load_job(args.job)
+    if args.on == "aws":
+        options["elsewhere"] = _on_aws(args, job, screen)
     output: Path = args.output or args.job.parent / "profile.json"
-    measured = measure(job, args.job, output, screen, **options)
+    with aws_environment(args.local) if args.on == "aws" else nullcontext():
+        measured = measure(job, args.job, output, screen, **options)
     document = {"profile": str(output), "sha256": measured.sha256, **measured.document()}
     screen.result(document, _table(measured))
     screen.info(f"wrote {output}; next: funcpipe plan {args.job} --profile {output}")

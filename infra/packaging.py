@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -95,14 +96,42 @@ def stage_code(
     check_source(source, manifest.hashes.source)
     if isinstance(packaging, PrebuiltImage):
         return _prebuilt(scope, packaging)
+    return code_asset(
+        scope,
+        source=source,
+        requirements=manifest.package.requirements,
+        architecture=manifest.architecture,
+        packaging=packaging,
+    )
+
+
+def code_asset(
+    scope: Construct,
+    *,
+    source: Path,
+    requirements: Sequence[str],
+    architecture: Architecture,
+    packaging: Packaging,
+    handler: str = HANDLER,
+) -> StageCode:
+    """The runtime and the user's ``source`` as an asset staged below ``scope``.
+
+    Args:
+        requirements: the model's.
+        handler: module and function that Lambda calls.
+
+    Raises:
+        UserInputError: it is too large for a zip.
+        FuncpipeError: the requirements could not be installed (zip only).
+    """
     # CDK copies an asset when its construct is made, so the folder need not live longer.
     with TemporaryDirectory(prefix="funcpipe-") as temporary:
-        make = _zip if packaging is Packaging.ZIP else _image
-        return make(scope, manifest, source, Path(temporary))
+        if packaging is Packaging.ZIP:
+            return _zip(scope, sorted(requirements), source, Path(temporary), handler)
+        return _image(scope, requirements, architecture, source, Path(temporary), handler)
 
 
-def _zip(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> StageCode:
-    requirements = sorted(manifest.package.requirements)
+def _zip(scope: Construct, requirements: list[str], source: Path, folder: Path, handler: str) -> StageCode:
     if requirements:
         install_requirements(requirements, folder)
     code_sha256 = write_code(folder, source)
@@ -112,17 +141,18 @@ def _zip(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> St
     code = lambda_.Code.from_asset(str(folder), asset_hash=asset_hash)
     code.bind(scope)  # Copies the folder now; the functions' own calls find it done.
     # The embedded AWS runs functions on the project's own Python, of which 3.11 is the oldest.
-    return StageCode(code, HANDLER, lambda_.Runtime.PYTHON_3_11)
+    return StageCode(code, handler, lambda_.Runtime.PYTHON_3_11)
 
 
-def _image(scope: Construct, manifest: Manifest, source: Path, folder: Path) -> StageCode:
-    write_image_context(folder, manifest, source)
+def _image(
+    scope: Construct, requirements: Sequence[str], architecture: Architecture, source: Path, folder: Path, handler: str
+) -> StageCode:
+    write_image_context(folder, requirements, source)
     # Lambda refuses images with attestations; the CDK CLI builds with BUILDX_NO_DEFAULT_ATTESTATIONS=1.
-    image = ecr_assets.DockerImageAsset(
-        scope, "Image", directory=str(folder), platform=_PLATFORMS[manifest.architecture]
-    )
+    image = ecr_assets.DockerImageAsset(scope, "Image", directory=str(folder), platform=_PLATFORMS[architecture])
+    command = None if handler == HANDLER else [handler]
     return StageCode(
-        lambda_.Code.from_ecr_image(image.repository, tag_or_digest=image.image_tag),
+        lambda_.Code.from_ecr_image(image.repository, tag_or_digest=image.image_tag, cmd=command),
         lambda_.Handler.FROM_IMAGE,
         lambda_.Runtime.FROM_IMAGE,
     )

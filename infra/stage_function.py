@@ -19,7 +19,7 @@ from infra.network import Network, interface_statements
 from infra.packaging import StageCode
 from runtime.manifest import Architecture, Stage
 
-_ARCHITECTURES = {
+ARCHITECTURES = {
     Architecture.X86_64: lambda_.Architecture.X86_64,
     Architecture.ARM64: lambda_.Architecture.ARM_64,
 }
@@ -90,7 +90,7 @@ class StageFunction(Construct):
             handler=code.handler,
             runtime=code.runtime,
             description=description[:_DESCRIPTION_CHARACTERS],
-            architecture=_ARCHITECTURES[architecture],
+            architecture=ARCHITECTURES[architecture],
             memory_size=stage.memory_mb,
             ephemeral_storage_size=Size.mebibytes(stage.ephemeral_storage_mb),
             timeout=Duration.seconds(timeout_s),

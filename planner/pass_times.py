@@ -8,8 +8,9 @@ lengthens least: what matters of these is only how times grow from size to size.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -31,6 +32,9 @@ SWEEPS = 3
 """At most, until the line fits: something else may have kept the machine busy."""
 
 
+_BY_LAYER = ("forward_s", "backward_s", "forward_iqr_s", "backward_iqr_s", "step_s")
+
+
 class Column(Strict):
     """What one thread count (or one function) measured; lists by layer. Times are medians over passes."""
 
@@ -39,7 +43,11 @@ class Column(Strict):
     backward_s: list[float]
     forward_iqr_s: list[float]
     backward_iqr_s: list[float]
+    step_s: list[float]
+    """Of the optimiser, one thread."""
     loss_s: float
+    mean_pass_s: float
+    """Of all layers and the loss, forward and backward: by means, not medians."""
     growth: dict[str, list[float]]
     """By name of ``figures``: what one more sample adds, as a share; empty where only one size was measured."""
     fit_error: float
@@ -49,6 +57,13 @@ class Column(Strict):
     def figures(self, name: str) -> list[float]:
         """By a name of ``growth``."""
         return [self.loss_s] if name == "loss_s" else list(getattr(self, name))
+
+    def stretched(self) -> "Column":
+        """For a share of a core: it comes as a whole core with pauses, which medians of short passes do not see."""
+        middle = sum(self.forward_s) + sum(self.backward_s) + self.loss_s
+        factor = max(1.0, self.mean_pass_s / middle) if middle else 1.0
+        scaled = {name: [significant(factor * each) for each in getattr(self, name)] for name in _BY_LAYER}
+        return self.model_copy(update={**scaled, "loss_s": significant(factor * self.loss_s)})
 
 
 def cores() -> int:
@@ -109,12 +124,18 @@ def _sweep(by_size: Mapping[int, LayerPasses]) -> dict[int, dict[str, list[float
 
 
 def measure_column(
-    threads: int, by_size: Mapping[int, LayerPasses], own: int, held_out: int | None, max_fit_error: float
+    threads: int,
+    by_size: Mapping[int, LayerPasses],
+    own: int,
+    held_out: int | None,
+    max_fit_error: float,
+    optimizer: Callable[[Any], torch.optim.Optimizer | None],
 ) -> Column:
     """Measures with ``threads`` threads.
 
     Args:
         by_size: one for each size; only ``own`` where nothing is held out.
+        optimizer: of one layer's parameters.
         max_fit_error: a sweep that fits worse is done again, at most ``SWEEPS`` times in all; the best one counts.
     """
     with threads_set(threads):
@@ -128,6 +149,8 @@ def measure_column(
                 best, swept = fitted, found[own]
             if best.errors["s"] <= max_fit_error:
                 break
+    with threads_set(1):
+        steps = [by_size[own].step_s(index, optimizer) for index in range(len(by_size[own].layers))]
     medians = figures(times)
     column = Column(
         threads=threads,
@@ -135,7 +158,9 @@ def measure_column(
         backward_s=[significant(value) for value in medians["backward_s"]],
         forward_iqr_s=[significant(_spread(each)) for each in times.forward],
         backward_iqr_s=[significant(_spread(each)) for each in times.backward],
+        step_s=[significant(value) for value in steps],
         loss_s=significant(medians["loss_s"][0]),
+        mean_pass_s=significant(sum(sum(row) for row in figures(times, fmean).values())),
         growth={},
         fit_error=0.0,
         misfit=None,

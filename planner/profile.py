@@ -5,7 +5,7 @@ they become a profile.
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from planner.profile_format import (
     Profile,
     Sizes,
 )
+from planner.profile_function import MicroBatch, Task
 from planner.rounding import significant
 from planner.size_fit import Fit, default_sizes, fit, held_out_size
 from runtime.dataset import Dataset, load_dataset
 from runtime.errors import FuncpipeError, UserInputError
 from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_model, build_optimizer
-from runtime.limits import LAMBDA_MAX_VCPUS
+from runtime.limits import LAMBDA_MAX_VCPUS, LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.manifest import DatasetFacts
 from runtime.shards import CACHED_SHARDS, SHARD_BYTES
 from runtime.source import source_sha256
@@ -90,6 +91,20 @@ def sizes_to_measure(job: Job, train_samples: int, asked: Sequence[int] | None) 
     return sizes, held_out
 
 
+Elsewhere = Callable[[Task, MicroBatch], tuple[list[int], list[Column]]]
+"""Given what to measure and the largest micro-batch: memory sizes in ascending order, and a column for each."""
+
+
+def _steps(memory_mb: Sequence[int] | None, columns: Sequence[Column]) -> list[float]:
+    """Seconds of the optimiser's step by layer, on one whole vCPU."""
+    if memory_mb is None:
+        return columns[0].step_s
+    whole = [at for at, size in enumerate(memory_mb) if size >= LAMBDA_MEMORY_PER_VCPU_MB]
+    at = whole[0] if whole else len(columns) - 1
+    share = min(1.0, memory_mb[at] / LAMBDA_MEMORY_PER_VCPU_MB)
+    return [seconds * share for seconds in columns[at].step_s]
+
+
 def profile_job(
     job: Job,
     folder: Path,
@@ -97,6 +112,7 @@ def profile_job(
     micro_batch_sizes: Sequence[int] | None = None,
     threads: Sequence[int] | None = None,
     max_fit_error: float = MAX_FIT_ERROR,
+    elsewhere: Elsewhere | None = None,
 ) -> Profile:
     """Measures the job's model in this process; takes seconds to minutes.
 
@@ -106,6 +122,7 @@ def profile_job(
             the job's own alone, of which ``Profile.at`` then knows no other.
         threads: thread counts, from 1 upwards; by default 1, 2, 4 and as many as there are cores, up to 6.
         max_fit_error: by how much, as a share, lines may miss what was measured at the size held out.
+        elsewhere: what measures times instead of this process; bytes are counted here.
 
     Raises:
         UserInputError: a factory cannot be called, or a layer or the loss fails on the data; sizes as above.
@@ -129,15 +146,21 @@ def profile_job(
         seen = {own: passes.boundaries()}
         peak_bytes = resident_memory.peak_bytes()
         seen |= {size: each.boundaries() for size, each in by_size.items() if size != own}
-    counts = threads or thread_counts(cores())
-    columns = [measure_column(counts[0], by_size, own, held_out, max_fit_error)]
-    # How times grow is measured with one thread: with as many as there are cores, whatever else runs meets every pass.
-    columns += [measure_column(count, by_size, own, None, max_fit_error) for count in counts[1:]]
-    with threads_set(1):
-        steps = [
-            passes.step_s(index, lambda parameters: build_optimizer(training.optimizer, parameters))
-            for index in range(len(passes.layers))
-        ]
+    memory_mb = None
+    if elsewhere is not None:
+        task = Task(sizes=list(by_size), own=own, held_out=held_out, max_fit_error=max_fit_error)
+        memory_mb, columns = elsewhere(task, by_size[max(by_size)].micro_batch)
+    else:
+
+        def measured(count: int, left_out: int | None) -> Column:
+            return measure_column(
+                count, by_size, own, left_out, max_fit_error, lambda each: build_optimizer(training.optimizer, each)
+            )
+
+        counts = threads or thread_counts(cores())
+        # How times grow is measured with one thread: with as many as there are cores, whatever else runs meets all.
+        columns = [measured(counts[0], held_out), *(measured(count, None) for count in counts[1:])]
+    steps = _steps(memory_mb, columns)
 
     bytes_fit = None
     if held_out is not None:
@@ -157,9 +180,10 @@ def profile_job(
         dataset=DatasetFacts(
             train_samples=dataset.train_samples, test_samples=dataset.test_samples, sha256=dataset.sha256
         ),
-        host=f"{platform.machine()}, torch {torch.__version__}",
+        host=f"{platform.machine()}, torch {torch.__version__}" if memory_mb is None else "AWS Lambda",
         host_cores=cores(),
         threads=[column.threads for column in columns],
+        memory_mb=memory_mb,
         base_bytes=resident_memory.measure(),
         peak_bytes=peak_bytes,
         builds_whole_model=not only_own_layers,

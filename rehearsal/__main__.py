@@ -76,7 +76,7 @@ class Account:
 def rehearse(manifest: Manifest, source: Path, python: Path | None, tests: bool, folder: Path, tell: Tell) -> Account:
     """All of it, in an empty ``folder``. Raises FuncpipeError and UserInputError as its parts do."""
     context = folder / "context"
-    write_image_context(context, manifest, source)
+    write_image_context(context, manifest.package.requirements, source)
     dockerfile = read_dockerfile(context / "Dockerfile")
     account = Account(dockerfile.base, dockerfile.python)
     build = _begin(dockerfile, context, folder, python, account, tell)

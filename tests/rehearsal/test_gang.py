@@ -15,7 +15,7 @@ from tests.cli.project import write_training_project
 def project(folder: Path, **options: object) -> tuple[Manifest, Path, Code]:
     manifest = load_manifest(write_training_project(folder / "project", **options))
     source = folder / "project" / "source"
-    write_image_context(folder / "task", manifest, source)
+    write_image_context(folder / "task", manifest.package.requirements, source)
     return manifest, source, Code(Path(sys.executable), folder / "task", "runtime.handler.handler")
 
 
