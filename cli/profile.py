@@ -10,6 +10,8 @@ from cli.numbers import positive
 from runtime.errors import UserInputError
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from cli.screen import Screen
     from cli.tables import FittingTable
     from planner.job import Job
@@ -140,26 +142,63 @@ def profile(args: argparse.Namespace, screen: "Screen") -> int:
     with aws_environment(args.local) if args.on == "aws" else nullcontext():
         measured = measure(job, args.job, output, screen, **options)
     document = {"profile": str(output), "sha256": measured.sha256, **measured.document()}
-    screen.result(document, _table(measured))
+    screen.result(document, _view(measured))
     screen.info(f"wrote {output}; next: funcpipe plan {args.job} --profile {output}")
     return 0
+
+
+def _view(measured: "Profile") -> "Group":
+    from rich.console import Group
+
+    return Group(_table(measured), *_summary(measured))
+
+
+def _columns(measured: "Profile") -> list[str]:
+    """What each figure of a list was measured with."""
+    if measured.memory_mb is not None:
+        return [f"at {size:,} MB" for size in measured.memory_mb]
+    return ["with 1 thread" if count == 1 else f"with {count} threads" for count in measured.threads]
+
+
+def _summary(measured: "Profile") -> list[str]:
+    whole = [
+        sum(layer.forward_s[at] + layer.backward_s[at] for layer in measured.layers) + measured.loss_profile.seconds[at]
+        for at in range(len(measured.threads))
+    ]
+    lines = [
+        "all layers and the loss: "
+        + ", ".join(f"{seconds * 1e3:.4g} ms {way}" for seconds, way in zip(whole, _columns(measured), strict=True)),
+        f"a worker's base memory is {measured.base_bytes / 2**20:,.0f} MB"
+        + (f", the peak while profiling {measured.peak_bytes / 2**20:,.0f} MB" if measured.peak_bytes else ""),
+    ]
+    sizes = measured.sizes
+    if sizes is None:
+        lines.append(f"holds for micro-batches of {measured.micro_batch_size} samples only")
+    else:
+        lines.append(
+            f"holds for micro-batches of {sizes.measured[0]} to {sizes.measured[-1]} samples: lines miss those of "
+            f"{sizes.held_out}, held out, by {sizes.time_error:.1%} of the time and {sizes.bytes_error:.1%} of the bytes"
+        )
+    return lines
+
+
+def _milliseconds(seconds: float, spread: "list[float] | None") -> str:
+    shown = f"{seconds * 1e3:.2f}"
+    return shown if spread is None else f"{shown} ± {spread[0] * 1e3:.2f}"
 
 
 def _table(measured: "Profile") -> "FittingTable":
     from cli.tables import FittingTable
 
-    table = FittingTable(
-        title=f"one micro-batch of {measured.micro_batch_size} samples, 1 thread; "
-        f"a worker's base memory is {measured.base_bytes / 2**20:,.0f} MB"
-    )
+    table = FittingTable(title=f"one micro-batch of {measured.micro_batch_size} samples, {_columns(measured)[0]}")
     table.add_column("layer")
     for heading in ("forward ms", "backward ms", "output kB", "kept kB", "parameters kB"):
         table.add_column(heading, justify="right")
     for index, layer in enumerate(measured.layers):
         table.add_row(
             f"{index} {layer.module}",
-            f"{layer.forward_s[0] * 1e3:.2f}",
-            f"{layer.backward_s[0] * 1e3:.2f}",
+            _milliseconds(layer.forward_s[0], layer.forward_iqr_s),
+            _milliseconds(layer.backward_s[0], layer.backward_iqr_s),
             f"{layer.output_bytes / 1024:,.1f}",
             f"{layer.activation_bytes / 1024:,.1f}",
             f"{layer.parameter_bytes / 1024:,.1f}",

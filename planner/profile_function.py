@@ -83,7 +83,11 @@ def threads_of(environment: Mapping[str, str]) -> int:
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """The Lambda entry. ``event``: ``{"sweeps": bool}``. Answers ``{"column": Column}``, or ``{"error": message}`` for what the user can correct."""
+    """The Lambda entry; ``event`` is ``{"sweeps": bool}``.
+
+    Returns:
+        ``{"column": Column}``, or ``{"error": message}`` for what the user can correct.
+    """
     package = Path(__file__).resolve().parent.parent
     try:
         column = measure(package / "measurement", package.parent, threads_of(os.environ), event["sweeps"])
