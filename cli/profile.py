@@ -177,7 +177,7 @@ def _summary(measured: "Profile") -> list[str]:
     else:
         lines.append(
             f"holds for micro-batches of {sizes.measured[0]} to {sizes.measured[-1]} samples: lines miss those of "
-            f"{sizes.held_out}, held out, by {sizes.time_error:.1%} of the time and {sizes.bytes_error:.1%} of the bytes"
+            f"{sizes.held_out}, held out, by {sizes.time_error:.1%} of the time and {sizes.bytes_error:.1%} of bytes"
         )
     return lines
 

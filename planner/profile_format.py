@@ -184,6 +184,11 @@ class Profile(Strict):
 
     @model_validator(mode="after")
     def _lines(self) -> "Profile":
+        if self.sizes and not self.sizes.measured[0] <= self.micro_batch_size <= self.sizes.measured[-1]:
+            raise ValueError(
+                "micro_batch_size must be among the sizes measured "
+                f"(micro_batch_size: {self.micro_batch_size}, measured: {self.sizes.measured})"
+            )
         holders: list[tuple[str, LayerProfile | LossProfile]] = [("loss_profile", self.loss_profile)]
         holders += [(f"layers.{index}", layer) for index, layer in enumerate(self.layers)]
         for key, holder in holders:
@@ -201,11 +206,6 @@ class Profile(Strict):
                             f"{key}.per_sample.{name}: {self.micro_batch_size} samples would add more than the "
                             f"figure itself (per sample: {each}, {name}: {figure})"
                         )
-        if self.sizes and not self.sizes.measured[0] <= self.micro_batch_size <= self.sizes.measured[-1]:
-            raise ValueError(
-                "micro_batch_size must be among the sizes measured "
-                f"(micro_batch_size: {self.micro_batch_size}, measured: {self.sizes.measured})"
-            )
         return self
 
     def _rows(self) -> list[tuple[str, list[float]]]:
