@@ -31,12 +31,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="as `funcpipe plan` wrote it")
     parser.add_argument("--profile", type=Path, help="that the plan was made from: draw predicted seconds")
+    parser.add_argument("--platform", metavar="FILE", help="the plan's platform, where that is a file")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the picture as SVG, with all lanes")
     parser.set_defaults(handler=schedule)
 
 
 def schedule(args: argparse.Namespace, screen: "Screen") -> int:
     from cli.files import check_output, write_text
+    from planner.platforms import find_platform
     from planner.profile_format import load_profile
     from planner.timeline_picture import grid, svg
     from planner.timelines import faults, full_batch, predicted_timeline, unit_timeline
@@ -47,7 +49,11 @@ def schedule(args: argparse.Namespace, screen: "Screen") -> int:
     manifest = load_manifest(args.manifest)
     if found := faults(manifest):
         raise FuncpipeError("the workers' programs do not fit together:\n" + "\n".join(found))
-    events = predicted_timeline(manifest, load_profile(args.profile)) if args.profile else unit_timeline(manifest)
+    if args.profile:
+        platform = None if args.platform is None else find_platform(args.platform)
+        events = predicted_timeline(manifest, load_profile(args.profile), platform)
+    else:
+        events = unit_timeline(manifest)
     micro_batches = full_batch(manifest)
     replicas = [stage.replicas for stage in manifest.stages]
     kept = [kept_at_once(manifest.schedule, stage, replicas, micro_batches) for stage in range(len(replicas))]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from planner.cost_model import CostModel, StageCosts, StageMemory
-from planner.platforms import Platform, find_platform
+from planner.platforms import PLATFORMS, Platform
 from planner.pricing import (
     Bill,
     BillLine,
@@ -39,8 +39,9 @@ USABLE_LIFE = 0.9
 """Of the life time; the rest is the worker's own reserve for the checkpoint."""
 CHECKPOINTS_AT_ONCE = 3
 """In storage while a run lasts: the two that a job keeps by default, and the one being written."""
-LOG_BYTES = 1_200
-"""Of one worker in one segment: its own first and last line, and Lambda's three; not metrics nor the model's lines."""
+LOG_BYTES = 1_060
+"""Of one worker in one segment, as CloudWatch bills them: its own first and last line, and Lambda's three, as they come
+out for examples/digits, with 26 bytes for each. Not metrics, nor what the model prints."""
 STALL_ITERATIONS = 20
 SHORTEST_STALL_S = 60.0
 
@@ -286,6 +287,11 @@ def forecast_of(manifest: Manifest, profile: Profile, platform: Platform | None 
     Raises:
         UserInputError: it was made from another profile or for another platform.
     """
+    if platform is None and manifest.platform not in PLATFORMS:
+        raise UserInputError(
+            f"the plan was made for platform {manifest.platform!r}, which is none of the kit's "
+            f"({', '.join(PLATFORMS)}). Name its file with --platform."
+        )
     if platform is not None and platform.name != manifest.platform:
         raise UserInputError(
             f"the platform is not the one that the plan was made for (given: {platform.name}, in the manifest: "
@@ -298,7 +304,7 @@ def forecast_of(manifest: Manifest, profile: Profile, platform: Platform | None 
         )
     model = CostModel(
         profile=profile,
-        platform=platform or find_platform(manifest.platform),
+        platform=platform or PLATFORMS[manifest.platform],
         training=manifest.training,
         architecture=manifest.architecture,
         wire=manifest.wire,

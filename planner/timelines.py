@@ -1,6 +1,7 @@
 """A plan's timelines: in units, where every pass takes one, or as it is predicted from its profile."""
 
 from planner.forecast import forecast_of
+from planner.platforms import Platform
 from planner.profile_format import Profile
 from runtime.manifest import Manifest
 from runtime.records import TimelineEvent
@@ -45,7 +46,14 @@ def unit_timeline(manifest: Manifest) -> list[TimelineEvent]:
     ]
 
 
-def predicted_timeline(manifest: Manifest, profile: Profile) -> list[TimelineEvent]:
-    """The first iteration of the simulation. Raises UserInputError when the plan was made from another profile."""
-    events = forecast_of(manifest, profile).simulation.events
+def predicted_timeline(manifest: Manifest, profile: Profile, platform: Platform | None = None) -> list[TimelineEvent]:
+    """The first iteration of the simulation.
+
+    Args:
+        platform: the plan's, where that is not one of the kit's.
+
+    Raises:
+        UserInputError: the plan was made from another profile or for another platform.
+    """
+    events = forecast_of(manifest, profile, platform).simulation.events
     return [event for event in events if event.iteration == 0]

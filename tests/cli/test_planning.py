@@ -138,3 +138,58 @@ def test_deadlines_are_read(text, seconds):
     from cli.plan import _seconds
 
     assert _seconds(text) == seconds
+
+
+def test_a_platform_file_is_planned_for_and_explained_with(job, capsys):
+    from planner.platforms import FOLDER
+
+    own = json.loads((FOLDER / "aws-lambda.json").read_text()) | {"name": "mine", "warning": "made up"}
+    platform, profile = job.parent / "mine.json", str(job.parent / "profile.json")
+    platform.write_text(json.dumps(own))
+    assert main(["profile", str(job), "--micro-batch-sizes", "own"]) == 0
+    assert "samples only" in capsys.readouterr().out
+    planning = ["plan", str(job), "--profile", profile, "--platform"]
+    assert main([*planning, str(platform)]) == 0
+    assert "warning: made up" in capsys.readouterr().err
+    manifest = str(job.parent / "manifest.json")
+    assert main(["explain", manifest]) == 2
+    assert "'mine'" in (said := capsys.readouterr().err) and "--platform" in said
+    assert main(["explain", manifest, "--platform", str(platform), "--json"]) == 0
+    items = [line["item"] for line in json.loads(capsys.readouterr().out)["run_bill"]["lines"]]
+    assert {"Lambda init (x86_64)", "Lambda requests", "S3 storage", "CloudWatch Logs"} <= set(items)
+    assert main(["schedule", manifest, "--profile", profile, "--platform", str(platform)]) == 0
+    capsys.readouterr()
+
+    del own["prices"]
+    platform.write_text(json.dumps(own))
+    assert main([*planning, str(platform)]) == 2
+    assert "prices: Field required" in capsys.readouterr().err
+    (job.parent / "profile.json").write_text('{"schema_version": 9}')
+    assert main([*planning, "aws-lambda"]) == 2
+    assert "schema_version is 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--micro-batch-sizes", "1,x"], "--micro-batch-sizes lists positive whole numbers (given: 1,x)"),
+        (["--micro-batch-sizes", "0"], "given: 0"),
+        (["--micro-batch-sizes", "100000"], "at most as many as a global batch"),
+        (["--max-fit-error", "nan"], "--max-fit-error must be a positive number (given: nan)"),
+        (["--max-fit-error", "-1"], "given: -1"),
+        (["--threads", "2,4"], "--threads must begin with 1"),
+        (["--memory-mb", "1024"], "belong to --on aws"),
+        (["--on", "aws", "--memory-mb", "64"], "given: 64"),
+    ],
+)
+def test_wrong_options_of_profile_are_refused(job, capsys, options, said):
+    assert main(["profile", str(job), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (job.parent / "profile.json").exists()
+
+
+def test_lines_that_do_not_hold_are_refused(job, capsys):
+    assert main(["profile", str(job), "--max-fit-error", "1e-9"]) == 1
+    said = capsys.readouterr().err
+    assert "which were held out (off by: " in said and "allowed: 0.0%" in said and "by its line" in said
+    assert not (job.parent / "profile.json").exists()
