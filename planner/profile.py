@@ -71,6 +71,8 @@ def sizes_to_measure(job: Job, train_samples: int, asked: Sequence[int] | None) 
     """
     own = min(job.training.micro_batch_size, train_samples)
     most = min(job.training.global_batch_size, train_samples)
+    if own < job.training.micro_batch_size:  # what is measured is the whole data set, called a micro-batch
+        return [own], None
     if asked is None:
         sizes = default_sizes(own, most)
         held_out = held_out_size(sizes)
