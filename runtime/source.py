@@ -6,7 +6,7 @@ from pathlib import Path
 from runtime.errors import UserInputError
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "cdk.out", "node_modules"})
-SKIPPED_SUFFIXES = (".pyc", ".toml", "manifest.json", "profile.json")
+SKIPPED_SUFFIXES = (".pyc", ".toml", "manifest.json", "profile.json", "platform.json")
 """Compiled code, and what funcpipe itself reads and writes beside the model."""
 
 

@@ -154,7 +154,7 @@ def test_a_platform_file_is_planned_for_and_explained_with(job, measured, capsys
     from planner.platforms import FOLDER
 
     own = json.loads((FOLDER / "aws-lambda.json").read_text()) | {"name": "mine", "warning": "made up"}
-    platform, profile = job.parent / "mine.json", str(job.parent / "profile.json")
+    platform, profile = job.parent.parent / "mine.json", str(job.parent / "profile.json")
     platform.write_text(json.dumps(own))
     Path(profile).write_text(measured)
     planning = ["plan", str(job), "--profile", profile, "--platform"]
