@@ -12,9 +12,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from planner.price_list import PriceList, Sourced, price_list, regions
 from runtime import limits
+from runtime.documents import describe_errors
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_MEMORY_MB
-from runtime.manifest import describe_errors
 from runtime.spec import Positive, Strict
 
 PLATFORM_VERSION = 1
