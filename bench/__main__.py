@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import overhead, pipeline, planner, scatter_reduce, synth
+from bench import overhead, pipeline, planner, prediction, scatter_reduce, synth
 from runtime.errors import FuncpipeError
 
-BENCHES = (scatter_reduce, pipeline, overhead, synth, planner)
+BENCHES = (scatter_reduce, pipeline, overhead, synth, planner, prediction)
 
 
 def _parser() -> argparse.ArgumentParser:

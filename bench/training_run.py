@@ -1,4 +1,4 @@
-"""A run of ``examples/chargpt`` by the runtime's own workers, through a bench's storage, with what they took."""
+"""A run of an example by the runtime's own workers, through a bench's storage, with what they took."""
 
 import json
 import os
@@ -49,9 +49,13 @@ class WorkersRun:
     """What had passed by each of them."""
     resident_mib: list[float]
     """The process's memory by each of them."""
+    busy_s: list[float]
+    """Processor time of the process by each of them."""
     traffic: Traffic
     inbox: Traffic
     """Of it, what concerns objects of the gang; the rest is start, end, and looks for the attempt's outcome."""
+    peak_mib: float
+    """As the worker's summary says."""
     events: list[TimelineEvent]
 
     @property
@@ -78,6 +82,7 @@ class Surroundings:
     spaces: Spaces
     link: LinkSpec | None
     in_sequence: bool
+    source: Path
 
 
 def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
@@ -87,9 +92,11 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
     link = None if surroundings.link is None else Link(surroundings.link)
     after: list[Traffic] = []
     resident: list[float] = []
+    busy_s: list[float] = []
 
     def observe(done: IterationDone) -> None:
         after.append(counter.traffic)
+        busy_s.append(time.process_time())
         resident.append(_resident_mib())
 
     def counted(space: Space) -> Store:
@@ -113,7 +120,7 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
             manifest=manifest,
             inboxes=dict(enumerate(inboxes)),
             artifacts=artifacts,
-            source=CHARGPT,
+            source=surroundings.source,
             counter=counter,
             request_id=RUN,
             started_at=time.time(),
@@ -125,7 +132,16 @@ def _worker(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun:
     summary = worker.run()
     timeline = json.loads(spaces.artifacts.open().get(worker.gang.timeline(stage, replica)))
     events = [TimelineEvent.model_validate(event) for event in timeline]
-    return WorkersRun(summary.iteration_ends, after, resident, summary.traffic, inbox_counter.traffic, events)
+    return WorkersRun(
+        summary.iteration_ends,
+        after,
+        resident,
+        busy_s,
+        summary.traffic,
+        inbox_counter.traffic,
+        summary.peak_memory_mb,
+        events,
+    )
 
 
 def _resident_mib() -> float:
@@ -142,20 +158,26 @@ def _process(surroundings: Surroundings, stage: int, replica: int) -> WorkersRun
 
 
 def train(
-    storage: Storage, manifest: Manifest, link: LinkSpec | None = None, *, in_sequence: bool = False
+    storage: Storage,
+    manifest: Manifest,
+    link: LinkSpec | None = None,
+    *,
+    in_sequence: bool = False,
+    source: Path = CHARGPT,
 ) -> list[WorkersRun]:
     """A run from its initial layers to its last commit: by worker, as ``manifest.places``.
 
     Each worker is a process with one thread and a ``link`` of its own; a lone one runs in this process, with its
-    threads. With ``in_sequence``, nothing that a worker does overlaps (``runtime.lanes.Lanes``).
+    threads. With ``in_sequence``, nothing that a worker does overlaps (``runtime.lanes.Lanes``). ``source`` is the
+    folder of the manifest's factories.
 
     Raises:
         FuncpipeError: a worker failed.
     """
     with ExitStack() as stack:
         artifacts, *inboxes = (stack.enter_context(storage.space()) for _ in range(1 + len(manifest.stages)))
-        stage_run(manifest, CHARGPT, RUN, artifacts.open())
-        surroundings = Surroundings(manifest, Spaces(artifacts, tuple(inboxes)), link, in_sequence)
+        stage_run(manifest, source, RUN, artifacts.open())
+        surroundings = Surroundings(manifest, Spaces(artifacts, tuple(inboxes)), link, in_sequence, source)
         if manifest.workers == 1:
             return [_worker(surroundings, 0, 0)]
         return gather(_process, [(surroundings, *place) for place in manifest.places])

@@ -12,7 +12,7 @@ Seconds are per iteration or per micro-batch as named, bytes are of one worker, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
@@ -130,6 +130,8 @@ class StageCosts:
     bytes_down: int = 0
     request_usd: float = 0.0
     """Per iteration: of those requests, and of their bytes where storage bills these."""
+    exchange: Exchange | None = field(default=None, compare=False, repr=False)
+    """What is summed over the replicas, and on which links."""
 
     @property
     def forward_queue_s(self) -> float:
@@ -330,6 +332,7 @@ class CostModel:
             + gets * prices.usd_per_get
             + (bytes_up * prices.usd_per_gb_up + bytes_down * prices.usd_per_gb_down) / BYTES_PER_GB,
             recompute=recompute,
+            exchange=exchange,
             ephemeral_storage_mb=self.ephemeral_storage_mb,
             tmp_worth_gb=self.tmp_worth_gb(self.ephemeral_storage_mb),
         )

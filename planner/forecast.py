@@ -84,6 +84,7 @@ class Forecast:
             get_latency_s=platform.get_latency_s,
             sharing=Sharing(
                 cores=self.model.profile.host_cores if platform.shared_cores else None,
+                timed_links=platform.timed_links,
                 serial_requests=platform.serial_requests,
                 puts_per_s=platform.puts_per_s,
                 gets_per_s=platform.gets_per_s,

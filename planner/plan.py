@@ -101,10 +101,11 @@ def make_plan(
     limited = job if max_concurrency is None else with_limits(job, max_concurrency=max_concurrency)
     run, gap = choose(limited, profile, platform, asked or Asked(), time_limit_s)
     hashes = Hashes(job=job.sha256, profile=profile.sha256, source=source_digest)
-    return _manifest(limited, run, gap, relative_source(source, manifest_path), hashes)
+    return manifest_of(limited, run, gap, relative_source(source, manifest_path), hashes)
 
 
-def _manifest(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> Manifest:
+def manifest_of(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> Manifest:
+    """The manifest of a forecast run. Raises UserInputError when it breaks a rule of manifests."""
     forecast, profile = run.forecast, run.forecast.model.profile
     usd, seconds = forecast.usd_per_iteration, forecast.iteration_s
     try:

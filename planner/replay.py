@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from planner.steps import TICKS_PER_S, Steps
+from planner.graph import TICKS_PER_S, Steps
+from planner.waiting import Searches
 
 RECORDED = 4
 """Iterations of which every step's begin and end is kept: the first ones."""
@@ -215,16 +216,22 @@ class _Events:
     iterations: int
     now: float = 0.0
     progress: float = 0.0
-    """All running steps progress at one rate, so progress is one clock: a step that begins when it shows p ends when it
-    shows p + duration."""
+    """All steps that share cores progress at one rate, so progress is one clock: a step that begins when it shows p
+    ends when it shows p + duration."""
     running: list[tuple[float, int, int, int]] = field(default_factory=list)
     """(progress at its end, order of beginning, iteration, step)"""
+    lasting: list[tuple[float, int, int, int]] = field(default_factory=list)
+    """Steps that take no core: (moment of its end, order of beginning, iteration, step)."""
     order: int = 0
-    queue: deque[tuple[int, int]] = field(default_factory=deque)
-    """For the one server."""
-    serving: bool = False
+    queues: dict[int, deque[tuple[int, int]]] = field(default_factory=dict)
+    """By server."""
+    serving: set[int] = field(default_factory=set)
+    """Servers that are busy."""
     allotted: dict[int, float] = field(default_factory=dict)
     """By rate limit: the moment up to which its requests have been used up."""
+    searches: Searches = field(default_factory=Searches)
+    found_s: dict[int, float] = field(default_factory=dict)
+    """By lane: when the last object that it looked for was found."""
 
     def __post_init__(self) -> None:
         count = len(self.steps.durations)
@@ -242,16 +249,18 @@ class _Events:
 
     def ready(self, iteration: int, step: int) -> None:
         """All that the step needs is done."""
-        if self.steps.serial[step]:
-            self.queue.append((iteration, step))
-            self._serve()
+        server = self.steps.server[step]
+        if server is not None:
+            self.queues.setdefault(server, deque()).append((iteration, step))
+            self._serve(server)
         else:
             self._begin(iteration, step, self._admission_s(step))
 
-    def _serve(self) -> None:
-        if self.queue and not self.serving:
-            self.serving = True
-            self._begin(*self.queue.popleft(), 0.0)
+    def _serve(self, server: int) -> None:
+        queue = self.queues[server]
+        if queue and server not in self.serving:
+            self.serving.add(server)
+            self._begin(*queue.popleft(), 0.0)
 
     def _admission_s(self, step: int) -> float:
         """How long the step's request waits for its turn under a rate limit."""
@@ -264,8 +273,25 @@ class _Events:
 
     def _begin(self, iteration: int, step: int, wait_s: float) -> None:
         self.begins[iteration, step] = self.now + wait_s
-        heapq.heappush(self.running, (self.progress + wait_s + self.seconds[step], self.order, iteration, step))
+        duration_s = wait_s + self._duration_s(iteration, step)
+        if self.steps.works[step]:
+            heapq.heappush(self.running, (self.progress + duration_s, self.order, iteration, step))
+        else:
+            heapq.heappush(self.lasting, (self.now + duration_s, self.order, iteration, step))
         self.order += 1
+
+    def _duration_s(self, iteration: int, step: int) -> float:
+        awaited = self.steps.looks.get(step)
+        if awaited is None:
+            return self.seconds[step]
+        found = self.searches.search(
+            awaited,
+            issued_s=self.ends[iteration, awaited.issue],
+            arrived_s=self.ends[iteration, awaited.sent],
+            turn_s=self.found_s.get(awaited.lane, 0.0),
+        )
+        self.found_s[awaited.lane] = found
+        return max(0.0, found - self.now)
 
     def run(self) -> None:
         """Until everything is done."""
@@ -273,21 +299,34 @@ class _Events:
             for step, count in enumerate(waiting):
                 if count == 0:
                     self.ready(iteration, step)
-        while self.running:
-            rate = 1.0 if self.cores is None else min(1.0, self.cores / len(self.running))
-            target, _, iteration, step = heapq.heappop(self.running)
-            self.now += (target - self.progress) / rate
-            self.progress = target
+        while self.running or self.lasting:
+            iteration, step = self._next()
             self.ends[iteration, step] = self.now
-            if self.steps.serial[step]:
-                self.serving = False
+            server = self.steps.server[step]
+            if server is not None:
+                self.serving.discard(server)
             for number, ago in self.needed_by[step]:
                 if iteration + ago < self.iterations:
                     waiting = self.waiting[iteration + ago]
                     waiting[number] -= 1
                     if waiting[number] == 0:
                         self.ready(iteration + ago, number)
-            self._serve()
+            if server is not None:
+                self._serve(server)
+
+    def _next(self) -> tuple[int, int]:
+        """Goes on to the end of the step that ends first: its iteration and number."""
+        rate = 1.0 if self.cores is None else min(1.0, self.cores / max(1, len(self.running)))
+        if self.running:
+            target = self.running[0][0]
+            ends = self.now + (target - self.progress) / rate
+            if not self.lasting or ends <= self.lasting[0][0]:
+                self.now, self.progress = ends, target
+                return heapq.heappop(self.running)[2:]
+        ends, _, iteration, step = heapq.heappop(self.lasting)
+        self.progress += (ends - self.now) * rate if self.running else 0.0
+        self.now = ends
+        return iteration, step
 
 
 def replay_shared(steps: Steps, iterations: int, cores: int | None, limits: RateLimits | None = None) -> Replay:
@@ -316,7 +355,7 @@ def replay_shared(steps: Steps, iterations: int, cores: int | None, limits: Rate
 
 def replay(steps: Steps, iterations: int, *, cores: int | None = None, limits: RateLimits | None = None) -> Replay:
     """By the recurrence where workers share nothing that makes them wait, else event by event."""
-    if cores is None and not any(steps.serial):
+    if cores is None and all(server is None for server in steps.server):
         free = replay_unshared(steps, iterations, limits)
         if free is not None:
             return free

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from planner.cost_model import StageCosts
+from planner.graph import Placed
 from planner.replay import RateLimits, Replay, replay
-from planner.steps import SENT_BY, Placed, StepsOfPlan, get_gate, put_gate
+from planner.steps import SENT_BY, StepsOfPlan, get_gate, put_gate
 from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
 from runtime.records import TimelineEvent
 from runtime.schedule import Op, ScheduleName
@@ -29,6 +30,8 @@ class Sharing:
 
     cores: int | None = None
     """Of the one machine that all workers run on."""
+    timed_links: bool = False
+    """Whether transfers wait for links rather than copy: then they take none of the cores."""
     serial_requests: bool = False
     """Whether one server takes all requests, one at a time."""
     puts_per_s: float | None = None
@@ -88,8 +91,8 @@ class Simulation:
 
     def _event(self, iteration: int, placed: Placed) -> TimelineEvent:
         begins, ends = self.replay.begins[iteration], self.replay.ends[iteration]
-        started = begins[placed.last if placed.link is None else placed.link]
-        start = started if placed.issue is None else ends[placed.issue]
+        began = begins[placed.last if placed.link is None else placed.link]
+        start = began if placed.issue is None else ends[placed.issue]
         return TimelineEvent(
             stage=placed.stage,
             replica=placed.replica,
@@ -98,7 +101,7 @@ class Simulation:
             instruction=str(placed.instruction),
             start_s=float(start),
             end_s=float(ends[placed.last]),
-            waited_s=float(started - start),
+            waited_s=0.0 if placed.link is None else float(began - start),
         )
 
 
@@ -118,13 +121,14 @@ def simulate(
         get_latency_s: of a request that finds nothing.
     """
     sharing = sharing or Sharing()
-    takes_part = sharing.serial_requests or sharing.cores is not None
+    takes_part = sharing.serial_requests or (sharing.cores is not None and not sharing.timed_links)
     built = StepsOfPlan(
         plan,
         schedule=schedule,
         shares=shares,
         serial=sharing.serial_requests,
         extra_request_s=get_latency_s if takes_part else None,
+        timed_links=sharing.timed_links,
     )
     limits = sharing.rate_limits(len(plan))
     found = replay(built.steps, iterations, cores=sharing.cores, limits=limits)

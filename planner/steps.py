@@ -11,57 +11,15 @@ iterations have the same graph, so it is written once: a need names a step and h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from planner.cost_model import StageCosts, Transfer
+from planner.graph import COMMON, TICKS_PER_S, Awaited, Need, Placed, Ports, Steps
+from planner.sum_steps import Member, add_sum
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs
 
-TICKS_PER_S = 2**40
-"""Durations are whole ticks of 2^-40 s, so that sums of them are exact, and exact in seconds up to 2^53 ticks (2 h)."""
-
-Need = tuple[int, int]
-"""(step, iterations ago)"""
-
 SENT_BY = {Op.RECEIVE_ACTIVATION: (Op.SEND_ACTIVATION, -1), Op.RECEIVE_GRADIENT: (Op.SEND_GRADIENT, 1)}
 """What a receive waits for: the sender's instruction, and where its stage is."""
-
-
-@dataclass(frozen=True)
-class Placed:
-    """One instruction of one worker, and the steps that it is made of."""
-
-    stage: int
-    replica: int
-    instruction: Instruction
-    last: int
-    """When it is done, so is the instruction."""
-    link: int | None = None
-    """Its way over the link; None on the compute lane."""
-    issue: int | None = None
-    """Its request; downloads only."""
-
-
-@dataclass
-class Steps:
-    """The graph. Lists by step."""
-
-    durations: list[int] = field(default_factory=list)
-    """Ticks."""
-    needs: list[list[Need]] = field(default_factory=list)
-    serial: list[bool] = field(default_factory=list)
-    """Whether the step is served by the one server that all workers share."""
-    gate: list[int | None] = field(default_factory=list)
-    """The rate limit that the step's request counts against."""
-    placed: list[Placed] = field(default_factory=list)
-
-    def add(self, seconds: float, *, serial: bool = False, gate: int | None = None) -> int:
-        """A new step, whose needs follow."""
-        self.durations.append(round(seconds * TICKS_PER_S))
-        self.needs.append([])
-        self.serial.append(serial)
-        self.gate.append(gate)
-        return len(self.durations) - 1
 
 
 def put_gate(stage: int) -> int:
@@ -89,6 +47,8 @@ class StepsOfPlan:
         serial: whether one server takes the requests of all workers, one at a time, with what they carry.
         extra_request_s: seconds of a request that carries nothing, where it takes a part of something shared: looks
             for absent objects and deletions then become steps as well. None where nothing waits for those.
+        timed_links: whether transfers wait for links of their own, so that they take none of the cores that are shared,
+            and objects are looked for as workers do.
     """
 
     def __init__(
@@ -99,43 +59,50 @@ class StepsOfPlan:
         shares: Sequence[float],
         serial: bool,
         extra_request_s: float | None,
+        timed_links: bool = False,
     ) -> None:
         self.steps = Steps()
-        self._plan, self._shares = plan, shares
+        self._plan, self._shares, self._timed_links = plan, shares, timed_links
         self._serial, self._extra_request_s = serial, extra_request_s
         self._sent: dict[tuple[int, Instruction], int] = {}
         """Last step of each upload by stage and instruction; a micro-batch has one replica."""
         programs = gang_programs(schedule, [costs.replicas for costs in plan], len(shares))
+        self._ports = {place: Ports(COMMON + 1 + 2 * number) for number, place in enumerate(programs)}
         workers = [
             [self._place(stage, replica, instruction) for instruction in program]
             for (stage, replica), program in programs.items()
         ]
         for worker in workers:
             self._connect(worker)
-        self._join_replicas(workers)
+        if timed_links:
+            self._sum_gradients(workers)
+        else:
+            self._join_replicas(workers)
 
     def _place(self, stage: int, replica: int, instruction: Instruction) -> Placed:
         """Adds an instruction's steps."""
         costs, op, index = self._plan[stage], instruction.op, instruction.micro_batch
-        share = 1.0 if index is None else self._shares[index]
+        share, ports = 1.0 if index is None else self._shares[index], self._ports[stage, replica]
         direction = costs.backward if op in (Op.BACKWARD, Op.SEND_GRADIENT, Op.RECEIVE_GRADIENT) else costs.forward
         link = issue = None
         match op.lane:
             case Lane.COMPUTE:
-                if op is Op.REDUCE and self._serial:
-                    last = self.steps.add(costs.synchronise_server_s, serial=True)
+                if op is Op.REDUCE and self._timed_links:
+                    issue, last = self.steps.add(0.0, works=False), self.steps.add(0.0, works=False)
+                elif op is Op.REDUCE and self._serial:
+                    last = self.steps.add(costs.synchronise_server_s, server=COMMON)
                 else:
                     last = self.steps.add(self._compute_s(costs, op, share))
             case Lane.UPLOAD:
                 inbox = stage + (1 if op is Op.SEND_ACTIVATION else -1)
-                link, last = self._transfer(direction.upload, share, put_gate(inbox))
+                link, last = self._transfer(direction.upload, share, put_gate(inbox), ports.up)
                 self._sent[stage, instruction] = last
             case Lane.DOWNLOAD:
                 # The samples' time is already in that of the activation that comes with them.
                 beside = op is Op.LOAD and stage > 0
                 issue = self.steps.add(0.0)
                 transfer = Transfer() if beside else direction.download
-                link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage))
+                link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage), ports.down)
         placed = Placed(stage, replica, instruction, last, link, issue)
         self.steps.placed.append(placed)
         return placed
@@ -148,9 +115,12 @@ class StepsOfPlan:
             return costs.step_s
         return (costs.forward if op is Op.FORWARD else costs.backward).compute_s * share
 
-    def _transfer(self, transfer: Transfer, share: float, gate: int | None) -> tuple[int, int]:
+    def _transfer(self, transfer: Transfer, share: float, gate: int | None, port: int) -> tuple[int, int]:
         if self._serial and transfer.whole_s > 0:
-            return self.steps.add(transfer.link_s * share + transfer.latency_s, serial=True), self.steps.add(0.0)
+            return self.steps.add(transfer.link_s * share + transfer.latency_s, server=COMMON), self.steps.add(0.0)
+        if self._timed_links:
+            link = self.steps.add(transfer.link_s * share, server=port, works=False)
+            return link, self.steps.add(transfer.latency_s, works=False)
         return self.steps.add(transfer.link_s * share, gate=gate), self.steps.add(transfer.latency_s)
 
     def _connect(self, worker: Sequence[Placed]) -> None:
@@ -163,7 +133,7 @@ class StepsOfPlan:
         for placed in worker:
             lane = placed.instruction.op.lane
             if lane is Lane.COMPUTE:
-                compute.append(placed.last)
+                compute += [placed.last] if placed.issue is None else [placed.issue, placed.last]
             else:
                 lanes[lane].append(placed)
             if lane is Lane.DOWNLOAD:
@@ -181,7 +151,11 @@ class StepsOfPlan:
             ends = [placed.last for placed in lane_placed]
             for position, (link, end) in enumerate(zip(links, ends, strict=True)):
                 needs[end].append((link, 0))
-                needs[link] += [ago(links, position, 1), ago(ends, position, IN_FLIGHT)]
+                needs[link].append(ago(ends, position, IN_FLIGHT))
+                if not self._timed_links:
+                    needs[link].append(ago(links, position, 1))
+        if self._timed_links:
+            self._look(worker)
         for position, placed in enumerate(lanes[Lane.DOWNLOAD]):
             at, iterations = ago(taken, position, IN_FLIGHT - 1)
             before, earlier = ago(compute, at, 1)
@@ -195,12 +169,48 @@ class StepsOfPlan:
         needs[placed.link].append((placed.issue, 0))
         if instruction.op not in SENT_BY:
             return
-        op, offset = SENT_BY[instruction.op]
-        needs[placed.link].append((self._sent[placed.stage + offset, Instruction(op, instruction.micro_batch)], 0))
+        if not self._timed_links:
+            needs[placed.link].append((self._sender(placed), 0))
         if self._extra_request_s is not None:
             for need in (placed.issue, take):  # a look in vain, and the deletion
-                extra = self.steps.add(self._extra_request_s, serial=self._serial)
+                extra = self.steps.add(self._extra_request_s, server=COMMON if self._serial else None)
                 needs[extra].append((need, 0))
+
+    def _sender(self, placed: Placed) -> int:
+        """The step after which the object that is received is there."""
+        op, offset = SENT_BY[placed.instruction.op]
+        return self._sent[placed.stage + offset, Instruction(op, placed.instruction.micro_batch)]
+
+    def _look(self, worker: Sequence[Placed]) -> None:
+        """Adds the searches of one worker: each begins when the object before it was found, or was there already."""
+        needs, steps = self.steps.needs, self.steps
+        received = [placed for placed in worker if placed.instruction.op in SENT_BY]
+        searches = []
+        for placed in received:
+            assert placed.issue is not None and placed.link is not None
+            latency_s = steps.durations[placed.last] / TICKS_PER_S
+            steps.durations[placed.last] = 0  # it goes before the transfer
+            search = steps.add(latency_s, works=False)
+            steps.looks[search] = Awaited(
+                self._ports[placed.stage, placed.replica].down,
+                str(placed.instruction),
+                placed.issue,
+                self._sender(placed),
+                latency_s,
+            )
+            needs[search] += [(placed.issue, 0), (self._sender(placed), 0)]
+            needs[placed.link].append((search, 0))
+            searches.append(search)
+        for position, search in enumerate(searches):
+            needs[search].append(ago(searches, position, 1))
+
+    def _sum_gradients(self, workers: Sequence[Sequence[Placed]]) -> None:
+        for stage, costs in enumerate(self._plan):
+            reduces = [p for worker in workers for p in worker if p.stage == stage and p.instruction.op is Op.REDUCE]
+            if costs.exchange is None or not reduces:
+                continue
+            members = [Member(p.issue, p.last, self._ports[p.stage, p.replica]) for p in reduces if p.issue is not None]
+            add_sum(self.steps, costs.exchange, costs.algorithm, members)
 
     def _join_replicas(self, workers: Sequence[Sequence[Placed]]) -> None:
         """Gradients are summed when all replicas of a stage have theirs."""

@@ -65,12 +65,16 @@ def _place(buffer: bytearray, dtype: torch.dtype, shape: list[int], begin: int) 
     return torch.frombuffer(buffer, dtype=torch.uint8, count=size, offset=begin).view(dtype).view(shape)
 
 
-def encode(bundle: Outgoing) -> bytearray:
-    """``bundle`` as bytes, order kept. Tensors are taken as they are at this moment.
+@dataclass(frozen=True)
+class _Plan:
+    """What an encoded bundle begins with, what lies behind that where, and how long it is in all."""
 
-    Raises:
-        TypeError: a tensor's element type has no name on the wire.
-    """
+    head: bytes
+    placed: list[tuple[torch.Tensor, torch.dtype, int]]
+    size: int
+
+
+def _planned(bundle: Outgoing) -> _Plan:
     tensors: dict[str, torch.Tensor] = {}
     types: dict[str, torch.dtype] = {}
     entries: list[list[Any]] = []
@@ -92,11 +96,27 @@ def encode(bundle: Outgoing) -> bytearray:
         begin = offsets[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    data = bytearray(8 + len(text) + begin)
-    data[: 8 + len(text)] = len(text).to_bytes(8, "little") + text
-    for name, tensor in tensors.items():
-        place = _place(data, types[name], list(tensor.shape), 8 + len(text) + header[name]["data_offsets"][0])
-        place.copy_(tensor)
+    origin = 8 + len(text)
+    placed = [(tensor, types[name], origin + header[name]["data_offsets"][0]) for name, tensor in tensors.items()]
+    return _Plan(len(text).to_bytes(8, "little") + text, placed, origin + begin)
+
+
+def encoded_bytes(bundle: Outgoing) -> int:
+    """How long ``encode`` makes it; its tensors may be on the meta device. Raises TypeError as that does."""
+    return _planned(bundle).size
+
+
+def encode(bundle: Outgoing) -> bytearray:
+    """``bundle`` as bytes, order kept. Tensors are taken as they are at this moment.
+
+    Raises:
+        TypeError: a tensor's element type has no name on the wire.
+    """
+    plan = _planned(bundle)
+    data = bytearray(plan.size)
+    data[: len(plan.head)] = plan.head
+    for tensor, dtype, begin in plan.placed:
+        _place(data, dtype, list(tensor.shape), begin).copy_(tensor)
     return data
 
 

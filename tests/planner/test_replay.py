@@ -120,8 +120,8 @@ def test_one_server_takes_requests_one_at_a_time_and_never_idles_while_any_waits
     found = replay(graph.steps, RECORDED)
     jobs = []
     for begins, ends, before in zip(found.begins, found.ends, [None, *found.ends[:-1]], strict=True):
-        for step, serial in enumerate(graph.steps.serial):
-            if serial:
+        for step, server in enumerate(graph.steps.server):
+            if server is not None:
                 needs = [
                     ends[n] if ago == 0 else before[n]
                     for n, ago in graph.steps.needs[step]

@@ -1,0 +1,330 @@
+"""What the planner says of a plan beside what the plan then does: seconds, memory, requests and bytes.
+
+Configurations of the two examples, none of which was used to fit anything, are forecast as ``funcpipe plan`` would, by
+a profile that is measured on this machine at the beginning. Then the runtime's own workers train them, each a process
+with one thread and a link of its own around one directory. Links are slow enough that the machine's cores are not what
+is measured; how much of them is used is in the answer.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.ceiling import MIB, total
+from bench.gather import gather
+from bench.options import Commands, Progress, add_bench, at_least
+from bench.report import Goal, Report
+from bench.storage import Directories, Storage
+from bench.training_run import WorkersRun, train
+from planner.choice import run_of
+from planner.forecast import Forecast
+from planner.job import Job, load_job
+from planner.plan import manifest_of
+from planner.platforms import local_platform
+from planner.problem import cost_model
+from planner.profile import profile_job
+from planner.profile_format import Profile
+from planner.traffic import IterationTraffic
+from runtime.codec import decode, encode
+from runtime.factories import build_model
+from runtime.manifest import Hashes, Manifest
+from runtime.records import Traffic
+from runtime.schedule import ScheduleName
+from runtime.store_directory import DirectoryStore
+from runtime.store_wrappers import LinkSpec
+from runtime.synchronisation import Algorithm
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+MEMORY_MB = 1_769
+"""Of every stage; on this machine it buys nothing."""
+TOLERATED_MB = 30.0
+REQUEST_BYTES, REQUESTS = 1 << 17, 64
+"""Of a request by itself: about what the cases send, and how many are timed."""
+TIME_ERROR = MEMORY_ERROR = 0.10
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage of a case: how many layers, on how many replicas, and whether it recomputes."""
+
+    layers: int
+    replicas: int = 1
+    recompute: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One plan, and the link that every worker of it has."""
+
+    name: str
+    example: str
+    micro_batch: int
+    micro_batches: int
+    stages: tuple[Part, ...]
+    schedule: ScheduleName = ScheduleName.GPIPE
+    algorithm: Algorithm = Algorithm.PIPELINED
+    mib_s: float = 4.0
+    latency_s: float = 0.020
+
+    @property
+    def link(self) -> LinkSpec:
+        return LinkSpec(upload_bytes_s=self.mib_s * MIB, download_bytes_s=self.mib_s * MIB, latency_s=self.latency_s)
+
+
+CASES = (
+    Case("digits_2_stages", "digits", 32, 3, (Part(2), Part(3)), mib_s=2.0),
+    Case("digits_replicas", "digits", 16, 6, (Part(1, 2), Part(2, 2), Part(2)), algorithm=Algorithm.PLAIN, mib_s=2.0),
+    Case("digits_1f1b", "digits", 16, 6, (Part(1), Part(2), Part(2)), ScheduleName.ONE_F_ONE_B, mib_s=1.0),
+    Case("chargpt_3_stages", "chargpt", 8, 4, (Part(3), Part(3), Part(2)), mib_s=2.0),
+    Case("chargpt_recompute", "chargpt", 8, 6, (Part(4, 1, True), Part(4)), ScheduleName.EAGER_ONE_F_ONE_B, mib_s=2.0),
+    Case("chargpt_pieces", "chargpt", 4, 6, (Part(4, 2), Part(4)), algorithm=Algorithm.PIECE_PIPELINED, mib_s=2.0),
+    Case("chargpt_data_parallel", "chargpt", 8, 4, (Part(8, 2),), algorithm=Algorithm.PIPELINED, mib_s=4.0),
+    Case("chargpt_all", "chargpt", 4, 6, (Part(3), Part(3, 2), Part(2)), algorithm=Algorithm.ALL_TO_ALL, mib_s=2.0),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    cases: tuple[Case, ...] = CASES
+    iterations: int = 8
+    warm_up: int = 4
+    """Iterations that are measured, and how many go before them."""
+
+
+def _job(case: Case, iterations: int) -> Job:
+    """The example's own job, with the batches of the case."""
+    job = load_job(EXAMPLES / case.example / "job.toml")
+    changes: dict[str, Any] = {
+        "micro_batch_size": case.micro_batch,
+        "global_batch_size": case.micro_batch * case.micro_batches,
+        "iterations": iterations,
+        "epochs": None,
+    }
+    return job.model_copy(update={"training": job.training.model_copy(update=changes)})
+
+
+def _tensors(job: Job, folder: Path) -> list[int]:
+    """Trainable parameters of each layer."""
+    model = build_model(job.model, folder, job.training.seed, job.training.dtype)
+    return [sum(parameter.requires_grad for parameter in layer.parameters()) for layer in model]
+
+
+def forecast_of_case(case: Case, job: Job, profile: Profile, request_s: float = 0.0) -> Forecast:
+    """What the planner says of a case, where a request takes so long by itself, without the link."""
+    model = cost_model(job, profile, local_platform(case.mib_s * MIB, case.latency_s + request_s))
+    ends = [sum(part.layers for part in case.stages[: index + 1]) for index in range(len(case.stages))]
+    stages = tuple(
+        model.stage(end - part.layers, end, MEMORY_MB, part.replicas, case.algorithm, part.recompute)
+        for part, end in zip(case.stages, ends, strict=True)
+    )
+    return Forecast(model, stages, profile.dataset, case.schedule, job.package.architecture)
+
+
+def _empty_worker() -> int:
+    """Peak resident bytes of a worker process that holds nothing: as ``planner.resident_memory``, but without a client
+    of S3, which workers around a directory do not have."""
+    torch.set_num_threads(1)
+    layer = torch.nn.Linear(64, 64)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    layer(torch.ones(8, 64)).sum().backward()
+    optimizer.step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _request_s(folder: Path) -> float:
+    """Seconds that a request takes on this machine without a link: of encoding, writing, reading and decoding an object
+    of REQUEST_BYTES, the median half."""
+    store = DirectoryStore(folder / "requests")
+    bundle = {"x": torch.zeros(REQUEST_BYTES // 4)}
+    seconds = []
+    for number in range(REQUESTS):
+        begun = time.perf_counter()
+        store.put(str(number), encode(bundle))
+        decode(store.get(str(number)))
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds) / 2
+
+
+def _profile(job: Job, folder: Path) -> Profile:
+    """The example's profile, for workers of this machine."""
+    (base_bytes,) = gather(_empty_worker, [()])
+    return profile_job(job, folder).model_copy(update={"base_bytes": base_bytes})
+
+
+def _manifest(job: Job, forecast: Forecast) -> Manifest:
+    profile = forecast.model.profile
+    hashes = Hashes(job=job.sha256, profile=profile.sha256, source=profile.source_sha256)
+    limits = job.limits.model_copy(update={"max_segment_iterations": None})
+    return manifest_of(job, run_of(job.model_copy(update={"limits": limits}), forecast), 0.0, ".", hashes)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case as predicted and as measured. MB are the peak resident memory of each worker."""
+
+    case: Case
+    predicted_s: float
+    measured_s: float
+    predicted_mb: list[float]
+    measured_mb: list[float]
+    predicted: Traffic
+    measured: Traffic
+    machine_use: float
+
+    @property
+    def time_error(self) -> float:
+        return abs(self.predicted_s - self.measured_s) / self.measured_s
+
+    @property
+    def memory_error(self) -> float:
+        """Of the worker that is farthest off, relative to its memory or to that at which 30 MB are 10%, if that is
+        more."""
+        least = TOLERATED_MB / MEMORY_ERROR
+        return max(abs(p - m) / max(m, least) for p, m in zip(self.predicted_mb, self.measured_mb, strict=True))
+
+    @property
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Each count, as predicted and as measured, without looks in vain."""
+        fetched = {"objects_fetched": (self.predicted.gets, self.measured.gets - self.measured.empty_gets)}
+        others = {
+            name: (getattr(self.predicted, name), getattr(self.measured, name))
+            for name in ("puts", "deletes", "lists", "bytes_up", "bytes_down")
+        }
+        return [(name, *both) for name, both in (fetched | others).items()]
+
+    @property
+    def mismatches(self) -> int:
+        return sum(predicted != measured for _, predicted, measured in self.counts)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        memory = ", ".join(f"{p:.0f}/{m:.0f}" for p, m in zip(self.predicted_mb, self.measured_mb, strict=True))
+        counts = ", ".join(f"{name} {p}/{m}" for name, p, m in self.counts)
+        return [
+            f"{self.case.name}: {self.predicted_s:.3f} s predicted, {self.measured_s:.3f} s measured "
+            f"({self.predicted_s / self.measured_s - 1:+.1%}); machine use {self.machine_use:.0%}",
+            f"  MB predicted/measured: {memory}",
+            f"  of all iterations, predicted/measured: {counts}; {self.measured.empty_gets} looks in vain",
+        ]
+
+    def figures(self) -> dict[str, float]:
+        name = self.case.name
+        return {
+            f"{name}_predicted_s": self.predicted_s,
+            f"{name}_measured_s": self.measured_s,
+            f"{name}_time_error": self.time_error,
+            f"{name}_memory_error": self.memory_error,
+            f"{name}_mismatches": self.mismatches,
+            f"{name}_looks_in_vain_per_object": self.measured.empty_gets
+            / max(1, self.measured.gets - self.measured.empty_gets),
+            f"{name}_machine_use": self.machine_use,
+        }
+
+
+def _paced(workers: Sequence[WorkersRun], warm_up: int) -> float:
+    """Median seconds from one iteration's end everywhere to the next one's."""
+    ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
+    return statistics.median(end - begin for begin, end in pairwise(ends[warm_up - 1 :]))
+
+
+def _machine_use(workers: Sequence[WorkersRun], warm_up: int) -> float:
+    """Share of all cores that the workers used in the measured iterations."""
+    seconds = max(worker.ends[-1] for worker in workers) - min(worker.ends[warm_up - 1] for worker in workers)
+    busy_s = sum(worker.busy_s[-1] - worker.busy_s[warm_up - 1] for worker in workers)
+    return busy_s / seconds / (os.cpu_count() or 1)
+
+
+def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, request_s: float) -> Pair:
+    count, folder = setting.warm_up + setting.iterations, EXAMPLES / case.example
+    job = _job(case, count)
+    forecast = forecast_of_case(case, job, profile, request_s)
+    workers = train(storage, _manifest(job, forecast), case.link, source=folder)
+    once = IterationTraffic(forecast.model, forecast.stages, _tensors(job, folder)).total()
+    return Pair(
+        case=case,
+        predicted_s=forecast.iteration_s,
+        measured_s=_paced(workers, setting.warm_up),
+        predicted_mb=[
+            forecast.memory(index).predicted_mb
+            for index, costs in enumerate(forecast.stages)
+            for _ in range(costs.replicas)
+        ],
+        measured_mb=[worker.peak_mib for worker in workers],
+        predicted=Traffic(**{name: count * value for name, value in once.model_dump().items()}),
+        measured=total(worker.inbox for worker in workers),
+        machine_use=_machine_use(workers, setting.warm_up),
+    )
+
+
+def run(setting: Setting, progress: Progress) -> Report:
+    """Measures; takes about 5 minutes with the defaults.
+
+    Raises:
+        FuncpipeError: a run did not end well.
+    """
+    profiles: dict[tuple[str, int], Profile] = {}
+    pairs: list[Pair] = []
+    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as folder:
+        request_s = _request_s(Path(folder))
+        for case in setting.cases:
+            key = (case.example, case.micro_batch)
+            if key not in profiles:
+                progress(f"profile of {case.example} at micro-batch {case.micro_batch} ...")
+                profiles[key] = _profile(_job(case, 1), EXAMPLES / case.example)
+            pairs.append(_measure(case, setting, Directories(Path(folder)), profiles[key], request_s))
+            for line in pairs[-1].lines():
+                progress(line)
+    figures: dict[str, float] = {
+        "cases": len(pairs),
+        "max_time_error": max(pair.time_error for pair in pairs),
+        "mean_time_error": statistics.mean(pair.time_error for pair in pairs),
+        "max_memory_error": max(pair.memory_error for pair in pairs),
+        "mismatches": sum(pair.mismatches for pair in pairs),
+        "max_machine_use": max(pair.machine_use for pair in pairs),
+    }
+    for pair in pairs:
+        figures |= pair.figures()
+    return Report(
+        bench="prediction",
+        figures=figures,
+        goals={
+            "max_time_error": Goal(TIME_ERROR),
+            "max_memory_error": Goal(MEMORY_ERROR),
+            "mismatches": Goal(0.0),
+            "cases": Goal(least=6.0),
+        },
+        settings={
+            "iterations": setting.iterations,
+            "warm_up": setting.warm_up,
+            "request_s": request_s,
+            "cores": os.cpu_count() or 1,
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _run(options: argparse.Namespace, progress: Progress) -> Report:
+    chosen = [case for case in CASES if not options.cases or case.name in options.cases]
+    return run(Setting(cases=tuple(chosen), iterations=options.iterations), progress)
+
+
+def add_command(commands: Commands) -> None:
+    """``python -m bench prediction``."""
+    default = Setting()
+    description = "what the planner predicts beside what workers then do: time, memory, requests (about 5 minutes)"
+    command = add_bench(commands, "prediction", description, _run, 1)
+    command.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], metavar="NAME", default=[])
+    command.add_argument("--iterations", type=at_least(1, int), default=default.iterations)

@@ -1,0 +1,85 @@
+"""A graph of steps: how long each lasts, what it needs, and what it shares with others. Data only.
+
+All iterations have the same graph, so it is written once: a need names a step and how many iterations ago it was done.
+"""
+
+from dataclasses import dataclass, field
+
+from runtime.schedule import Instruction
+
+TICKS_PER_S = 2**40
+"""Durations are whole ticks of 2^-40 s, so that sums of them are exact, and exact in seconds up to 2^53 ticks (2 h)."""
+
+Need = tuple[int, int]
+"""(step, iterations ago)"""
+
+COMMON = 0
+"""The server that all workers share, where there is one."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A worker's links, as servers."""
+
+    up: int
+
+    @property
+    def down(self) -> int:
+        return self.up + 1
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What the search for an object depends on."""
+
+    lane: int
+    """Whose searches follow one another."""
+    name: str
+    """Of the object, the same in every iteration."""
+    issue: int
+    """The step after which it may be looked for."""
+    sent: int
+    """The step after which it is there; of the same iteration."""
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One instruction of one worker, and the steps that it is made of."""
+
+    stage: int
+    replica: int
+    instruction: Instruction
+    last: int
+    """When it is done, so is the instruction."""
+    link: int | None = None
+    """Its way over the link; None on the compute lane."""
+    issue: int | None = None
+    """Its request; downloads only."""
+
+
+@dataclass
+class Steps:
+    """The graph. Lists by step."""
+
+    durations: list[int] = field(default_factory=list)
+    """Ticks."""
+    needs: list[list[Need]] = field(default_factory=list)
+    server: list[int | None] = field(default_factory=list)
+    """Who serves the step, one step at a time in the order of their coming; None: nobody, it just begins."""
+    works: list[bool] = field(default_factory=list)
+    """Whether the step takes a part of what cores are shared; else it only lasts."""
+    gate: list[int | None] = field(default_factory=list)
+    """The rate limit that the step's request counts against."""
+    placed: list[Placed] = field(default_factory=list)
+    looks: dict[int, Awaited] = field(default_factory=dict)
+    """By step that is the search for an object, which lasts as long as ``runtime.arrivals`` lets it."""
+
+    def add(self, seconds: float, *, server: int | None = None, works: bool = True, gate: int | None = None) -> int:
+        """A new step, whose needs follow."""
+        self.durations.append(round(seconds * TICKS_PER_S))
+        self.needs.append([])
+        self.server.append(server)
+        self.works.append(works)
+        self.gate.append(gate)
+        return len(self.durations) - 1

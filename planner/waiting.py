@@ -1,0 +1,61 @@
+"""When a worker finds an awaited object: after the very rule that workers follow (``runtime.arrivals``).
+
+Workers look for an object when earlier iterations say that it is due, and each look takes a request's latency:
+
+    turn ──── look.after_s ────► GET ─ latency ─► not there ── pause ──► GET ─ latency ─► there: found
+                                                     ▲ arrival
+
+The rule has its own ups and downs, which other workers wait for in turn; so it is followed object by object.
+"""
+
+from dataclasses import dataclass
+
+from planner.graph import Awaited
+from runtime.arrivals import Arrivals, Look
+from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
+
+
+@dataclass(frozen=True)
+class Found:
+    """When an object was found, what is then learnt as the wait for it, and how many looks it took."""
+
+    at_s: float
+    due_s: float
+    looks: int
+
+
+def find(look: Look, latency_s: float, *, issued_s: float, turn_s: float, arrived_s: float) -> Found:
+    """One wait as ``runtime.mailbox`` does it: requested, at its turn, and there at these moments."""
+    looks, since = 0, max(issued_s, turn_s)
+    if look.after_s <= 0:
+        looks = 1
+        if arrived_s <= issued_s + latency_s:
+            return Found(issued_s + latency_s, 0.0, looks)
+        since = max(issued_s + latency_s, turn_s)
+    missed, pause_s = since, look.pause_s
+    asked = since + max(0.0, look.after_s)
+    while True:
+        looks += 1
+        now = asked + latency_s
+        if arrived_s <= now:
+            return Found(now, (missed + asked) / 2 - since, looks)
+        missed, asked = asked, now + pause_s
+        pause_s = min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
+
+
+class Searches:
+    """What all workers of a plan have learnt, as a replay goes on."""
+
+    def __init__(self) -> None:
+        self._arrivals: dict[int, Arrivals] = {}
+        self.in_vain: dict[int, int] = {}
+        """By lane: looks that found nothing."""
+
+    def search(self, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
+        """When the object is found."""
+        arrivals = self._arrivals.setdefault(awaited.lane, Arrivals())
+        look = arrivals.look(awaited.name)
+        found = find(look, awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
+        arrivals.learn(awaited.name, look, found.looks, found.due_s)
+        self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1
+        return found.at_s

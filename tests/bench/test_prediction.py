@@ -1,0 +1,48 @@
+import pytest
+
+from bench import prediction
+from bench.prediction import Case, Part
+from runtime.synchronisation import Algorithm
+
+SMALL = Case(
+    "small", "digits", 16, 2, (Part(2), Part(3, 2, True)), algorithm=Algorithm.ALL_TO_ALL, mib_s=16.0, latency_s=0.002
+)
+
+
+@pytest.fixture(scope="module")
+def report():
+    setting = prediction.Setting(cases=(SMALL,), iterations=2, warm_up=1)
+    return prediction.run(setting, progress=lambda text: None)
+
+
+def test_requests_and_bytes_are_as_predicted(report):
+    assert report.figures["mismatches"] == 0, "every one, whatever the machine"
+
+
+def test_all_figures_are_there_and_plausible(report):
+    figures = report.figures
+    assert {"max_time_error", "mean_time_error", "max_memory_error"} <= figures.keys() and figures["cases"] == 1
+    assert figures["small_predicted_s"] > 0 and figures["small_measured_s"] > 0
+    assert 0 <= figures["max_memory_error"] < 1
+    assert set(report.goals) == {"max_time_error", "max_memory_error", "mismatches", "cases"}
+
+
+def test_cases_differ_in_what_a_plan_can_differ_in():
+    cases = prediction.CASES
+    assert {case.example for case in cases} == {"digits", "chargpt"} and len(cases) >= 6
+    assert len({case.algorithm for case in cases}) == len(Algorithm)
+    assert len({case.schedule for case in cases}) == 3
+    assert any(part.recompute for case in cases for part in case.stages)
+    assert len({tuple(part.layers for part in case.stages) for case in cases}) >= 5
+
+
+def test_memory_is_within_a_tenth_or_thirty_megabytes():
+    def error(predicted_mb, measured_mb):
+        pair = prediction.Pair(
+            SMALL, 1.0, 1.0, [predicted_mb], [measured_mb], prediction.Traffic(), prediction.Traffic(), 0
+        )
+        return pair.memory_error
+
+    assert error(130.0, 100.0) == pytest.approx(0.1), "30 MB"
+    assert error(1100.0, 1000.0) == pytest.approx(0.1), "a tenth"
+    assert error(1100.0, 900.0) > 0.2

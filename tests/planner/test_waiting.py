@@ -1,0 +1,57 @@
+"""The planner's search for an awaited object beside the mailbox's own, on a clock that only they move."""
+
+import random
+
+import pytest
+
+from planner.waiting import find
+from runtime.arrivals import Arrivals
+from runtime.keys import GangKeys
+from runtime.mailbox import Mailbox, Turn
+from runtime.store import KeyNotFound
+from runtime.store_memory import MemoryStore
+
+
+class Slow(MemoryStore):
+    """Holds the object from ``arrived_s`` on; each GET takes ``latency_s`` of the clock."""
+
+    def __init__(self, latency_s: float) -> None:
+        super().__init__()
+        self.now = self.arrived_s = 0.0
+        self.latency_s = latency_s
+
+    def get(self, key, *, within_s=None, found=None):
+        self.now += self.latency_s
+        if self.now < self.arrived_s:
+            raise KeyNotFound(key)
+        return bytearray(b"here")
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_mailbox_finds_an_object_when_the_planner_says(seed):
+    generator = random.Random(seed)
+    usual_s, latency_s = generator.choice([0.003, 0.05, 0.4, 3.0]), generator.choice([0.001, 0.02, 0.04])
+    store = Slow(latency_s)
+    mailbox = Mailbox(
+        stage=0,
+        inboxes={0: store},
+        artifacts=MemoryStore(),
+        gang=GangKeys("run", 0, 0),
+        stall_timeout_s=1e6,
+        deadline=1e9,
+        clock=lambda: store.now,
+        sleep=store.sleep,
+    )
+    learnt = Arrivals()
+    for _ in range(40):
+        store.now = issued_s = store.now + 1.0
+        store.arrived_s = issued_s + max(0.0, generator.gauss(usual_s, 0.1 * usual_s))
+        look = learnt.look("object")
+        expected = find(look, latency_s, issued_s=issued_s, turn_s=0.0, arrived_s=store.arrived_s)
+        awaited = mailbox.wait(store, "object", Turn(None, look))
+        assert store.now == pytest.approx(expected.at_s, abs=1e-9)
+        assert (awaited.looks, awaited.due_s) == (expected.looks, pytest.approx(expected.due_s, abs=1e-9))
+        learnt.learn("object", look, awaited.looks, awaited.due_s)
