@@ -5,6 +5,7 @@ All iterations have the same graph, so it is written once: a need names a step a
 
 from dataclasses import dataclass, field
 
+from runtime.keys import GangKeys
 from runtime.schedule import Instruction
 
 TICKS_PER_S = 2**40
@@ -28,14 +29,18 @@ class Ports:
         return self.up + 1
 
 
+GANG = GangKeys("run", 0, 0)
+"""Names of objects, as workers have them."""
+
+
 @dataclass(frozen=True)
 class Awaited:
     """What the search for an object depends on."""
 
     lane: int
     """Whose searches follow one another."""
-    name: str
-    """Of the object, the same in every iteration."""
+    key: str
+    """The object's name in the first iteration."""
     issue: int
     """The step after which it may be looked for."""
     sent: int

@@ -13,7 +13,7 @@ iterations have the same graph, so it is written once: a need names a step and h
 from collections.abc import Sequence
 
 from planner.cost_model import StageCosts, Transfer
-from planner.graph import COMMON, TICKS_PER_S, Awaited, Need, Placed, Ports, Steps
+from planner.graph import COMMON, GANG, TICKS_PER_S, Awaited, Need, Placed, Ports, Steps
 from planner.sum_steps import Member, add_sum
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs
@@ -188,12 +188,14 @@ class StepsOfPlan:
         searches = []
         for placed in received:
             assert placed.issue is not None and placed.link is not None
+            assert placed.instruction.micro_batch is not None
+            name = GANG.activation if placed.instruction.op is Op.RECEIVE_ACTIVATION else GANG.gradient
             latency_s = steps.durations[placed.last] / TICKS_PER_S
             steps.durations[placed.last] = 0  # it goes before the transfer
             search = steps.add(latency_s, works=False)
             steps.looks[search] = Awaited(
                 self._ports[placed.stage, placed.replica].down,
-                str(placed.instruction),
+                name(0, placed.instruction.micro_batch),
                 placed.issue,
                 self._sender(placed),
                 latency_s,

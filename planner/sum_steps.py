@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from planner.graph import Awaited, Ports, Steps
+from planner.graph import GANG, Awaited, Ports, Steps
 from runtime.pacing import IN_FLIGHT
 from runtime.synchronisation import Algorithm, Exchange
 
@@ -42,14 +42,14 @@ class _Replica:
         self.uploads.append(link)
         return link
 
-    def get(self, after: Sequence[int], sent: int, name: str, seconds: float) -> int:
+    def get(self, after: Sequence[int], sent: int, key: str, seconds: float) -> int:
         """A download that is requested when ``after`` are done; the step at whose end the object has come."""
         issue = self.steps.add(0.0, works=False)
         full = self.downloads[-IN_FLIGHT:][: 1 - IN_FLIGHT]
         self.steps.needs[issue] += [(step, 0) for step in [*after, *full]]
         search = self.steps.add(self.latency_s, works=False)
         # Not the ports' own numbers: searches of the sum and of the schedule do not wait for one another.
-        self.steps.looks[search] = Awaited(-self.member.ports.down, name, issue, sent, self.latency_s)
+        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s)
         self.steps.needs[search] += [(issue, 0), (sent, 0)]
         if self.last_search is not None:
             self.steps.needs[search].append((self.last_search, 0))
@@ -92,7 +92,7 @@ def _all_to_all(replicas: list[_Replica], whole_s: float) -> None:
     sent = [replica.put([replica.member.begin], whole_s) for replica in replicas]
     for number, replica in enumerate(replicas):
         for sender in _rotated_back(number, len(replicas)):
-            replica.get([replica.member.begin], sent[sender], f"whole {sender}", whole_s)
+            replica.get([replica.member.begin], sent[sender], GANG.whole(0, 0, sender), whole_s)
 
 
 def _in_splits(replicas: list[_Replica], whole_s: float, one_by_one: bool) -> None:
@@ -111,11 +111,11 @@ def _in_splits(replicas: list[_Replica], whole_s: float, one_by_one: bool) -> No
         for step, sender in enumerate(_rotated_back(number, count)):
             # One by one, a split is asked for when as many have been sent; else when all have been.
             after = [uploads[step]] if one_by_one else uploads
-            replica.get(after, sent[sender, number], f"split {sender}", split_s)
+            replica.get(after, sent[sender, number], GANG.split(0, 0, number, sender), split_s)
         merged.append(replica.put([*replica.downloads, *uploads], split_s))
     for number, replica in enumerate(replicas):
         for owner in _rotated(number, count):
-            replica.get([merged[number]], merged[owner], f"merged {owner}", split_s)
+            replica.get([merged[number]], merged[owner], GANG.merged(0, 0, owner), split_s)
 
 
 def _in_pieces(replicas: list[_Replica], whole_s: float, pieces: int) -> None:
@@ -132,7 +132,12 @@ def _in_pieces(replicas: list[_Replica], whole_s: float, pieces: int) -> None:
     for number, replica in enumerate(replicas):
         parts = [
             [
-                replica.get([replica.member.begin], sent[sender, number, piece], f"split {sender} {piece}", piece_s)
+                replica.get(
+                    [replica.member.begin],
+                    sent[sender, number, piece],
+                    GANG.split(0, 0, number, sender, piece),
+                    piece_s,
+                )
                 for sender in _rotated_back(number, count)
             ]
             for piece in range(pieces)
@@ -142,4 +147,4 @@ def _in_pieces(replicas: list[_Replica], whole_s: float, pieces: int) -> None:
     for number, replica in enumerate(replicas):
         for piece in range(pieces):
             for owner in _rotated(number, count):
-                replica.get([replica.member.begin], merged[owner, piece], f"merged {owner} {piece}", piece_s)
+                replica.get([replica.member.begin], merged[owner, piece], GANG.merged(0, 0, owner, piece), piece_s)

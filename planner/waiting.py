@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from planner.graph import Awaited
 from runtime.arrivals import Arrivals, Look
+from runtime.keys import of_every_iteration
 from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
 
 
@@ -54,8 +55,9 @@ class Searches:
     def search(self, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
         """When the object is found."""
         arrivals = self._arrivals.setdefault(awaited.lane, Arrivals())
-        look = arrivals.look(awaited.name)
+        name = of_every_iteration(awaited.key)
+        look = arrivals.look(name)
         found = find(look, awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
-        arrivals.learn(awaited.name, look, found.looks, found.due_s)
+        arrivals.learn(name, look, found.looks, found.due_s)
         self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1
         return found.at_s
