@@ -46,6 +46,8 @@ class Awaited:
     sent: int
     """The step after which it is there; of the same iteration."""
     latency_s: float
+    follows: bool
+    """Whether it comes right behind another of its series (``runtime.keys.series``)."""
 
 
 @dataclass(frozen=True)

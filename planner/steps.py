@@ -186,6 +186,7 @@ class StepsOfPlan:
         needs, steps = self.steps.needs, self.steps
         received = [placed for placed in worker if placed.instruction.op in SENT_BY]
         searches = []
+        before: Op | None = None
         for placed in received:
             assert placed.issue is not None and placed.link is not None
             assert placed.instruction.micro_batch is not None
@@ -199,7 +200,9 @@ class StepsOfPlan:
                 placed.issue,
                 self._sender(placed),
                 latency_s,
+                follows=placed.instruction.op is before,
             )
+            before = placed.instruction.op
             needs[search] += [(placed.issue, 0), (self._sender(placed), 0)]
             needs[placed.link].append((search, 0))
             searches.append(search)
@@ -211,8 +214,24 @@ class StepsOfPlan:
             reduces = [p for worker in workers for p in worker if p.stage == stage and p.instruction.op is Op.REDUCE]
             if costs.exchange is None or not reduces:
                 continue
-            members = [Member(p.issue, p.last, self._ports[p.stage, p.replica]) for p in reduces if p.issue is not None]
+            members = [
+                Member(p.issue, p.last, self._ports[p.stage, p.replica], self._uploads(workers, p))
+                for p in reduces
+                if p.issue is not None
+            ]
             add_sum(self.steps, costs.exchange, costs.algorithm, members)
+
+    @staticmethod
+    def _uploads(workers: Sequence[Sequence[Placed]], reduce: Placed) -> tuple[int, ...]:
+        """The ends of a worker's last uploads: its sum lets them go first."""
+        uploads = [
+            placed.last
+            for worker in workers
+            for placed in worker
+            if (placed.stage, placed.replica) == (reduce.stage, reduce.replica)
+            and placed.instruction.op.lane is Lane.UPLOAD
+        ]
+        return tuple(uploads[-IN_FLIGHT:])
 
     def _join_replicas(self, workers: Sequence[Sequence[Placed]]) -> None:
         """Gradients are summed when all replicas of a stage have theirs."""

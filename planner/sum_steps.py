@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from planner.graph import GANG, Awaited, Ports, Steps
+from runtime.keys import series
 from runtime.pacing import IN_FLIGHT
 from runtime.synchronisation import Algorithm, Exchange
 
 
 @dataclass(frozen=True)
 class Member:
-    """A replica: the steps at which its part begins and ends, and its links."""
+    """A replica: the steps at which its part begins and ends, its links, and the uploads that go before its own."""
 
     begin: int
     end: int
     ports: Ports
+    uploads: tuple[int, ...]
 
 
 @dataclass
@@ -32,11 +34,14 @@ class _Replica:
     uploads: list[int] = field(default_factory=list)
     downloads: list[int] = field(default_factory=list)
     last_search: int | None = None
+    last_series: str | None = None
 
     def put(self, after: Sequence[int], seconds: float) -> int:
         """An upload that is made when ``after`` are done; the step at whose end the object is there."""
         request = self.steps.add(self.latency_s, works=False)
-        self.steps.needs[request] += [(step, 0) for step in [*after, *self.uploads[-IN_FLIGHT:][: 1 - IN_FLIGHT]]]
+        self.steps.needs[request] += [
+            (step, 0) for step in [*after, *self.member.uploads, *self.uploads[-IN_FLIGHT:][: 1 - IN_FLIGHT]]
+        ]
         link = self.steps.add(seconds, server=self.member.ports.up, works=False)
         self.steps.needs[link].append((request, 0))
         self.uploads.append(link)
@@ -48,8 +53,9 @@ class _Replica:
         full = self.downloads[-IN_FLIGHT:][: 1 - IN_FLIGHT]
         self.steps.needs[issue] += [(step, 0) for step in [*after, *full]]
         search = self.steps.add(self.latency_s, works=False)
+        follows, self.last_series = series(key) == self.last_series, series(key)
         # Not the ports' own numbers: searches of the sum and of the schedule do not wait for one another.
-        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s)
+        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s, follows)
         self.steps.needs[search] += [(issue, 0), (sent, 0)]
         if self.last_search is not None:
             self.steps.needs[search].append((self.last_search, 0))

@@ -12,36 +12,40 @@ from dataclasses import dataclass
 
 from planner.graph import Awaited
 from runtime.arrivals import Arrivals, Look
-from runtime.keys import of_every_iteration
 from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
 
 
 @dataclass(frozen=True)
 class Found:
-    """When an object was found, what is then learnt as the wait for it, and how many looks it took."""
+    """When an object was found, what is then learnt as the wait for it (as ``runtime.mailbox.Awaited``), and how many
+    looks it took."""
 
     at_s: float
-    due_s: float
+    due_s: float | None
     looks: int
 
 
 def find(look: Look, latency_s: float, *, issued_s: float, turn_s: float, arrived_s: float) -> Found:
     """One wait as ``runtime.mailbox`` does it: requested, at its turn, and there at these moments."""
     looks, since = 0, max(issued_s, turn_s)
-    if look.after_s <= 0:
+    missed: float | None = None
+    if look.after_s < 0:
         looks = 1
         if arrived_s <= issued_s + latency_s:
-            return Found(issued_s + latency_s, 0.0, looks)
-        since = max(issued_s + latency_s, turn_s)
-    missed, pause_s = since, look.pause_s
+            return Found(issued_s + latency_s, None, looks)
+        missed = since = max(issued_s + latency_s, turn_s)
+    pause_s = look.pause_s
     asked = since + max(0.0, look.after_s)
     while True:
         looks += 1
         now = asked + latency_s
         if arrived_s <= now:
-            return Found(now, (missed + asked) / 2 - since, looks)
-        missed, asked = asked, now + pause_s
-        pause_s = min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
+            came_s = asked if missed is None else (missed + asked) / 2
+            return Found(now, came_s - since, looks)
+        missed, due_s = asked, asked + pause_s
+        asked = max(now, due_s)
+        if due_s - since > look.until_s:
+            pause_s = min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
 
 class Searches:
@@ -55,9 +59,8 @@ class Searches:
     def search(self, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
         """When the object is found."""
         arrivals = self._arrivals.setdefault(awaited.lane, Arrivals())
-        name = of_every_iteration(awaited.key)
-        look = arrivals.look(name)
+        look = arrivals.look(awaited.key, awaited.follows)
         found = find(look, awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
-        arrivals.learn(name, look, found.looks, found.due_s)
+        arrivals.learn(awaited.key, look, found.looks, found.due_s, awaited.follows)
         self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1
         return found.at_s

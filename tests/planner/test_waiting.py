@@ -30,8 +30,12 @@ class Slow(MemoryStore):
         self.now += seconds
 
 
+KEY = GangKeys("run", 0, 0).activation(0, 0)
+
+
+@pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_mailbox_finds_an_object_when_the_planner_says(seed):
+def test_the_mailbox_finds_an_object_when_the_planner_says(seed, follows):
     generator = random.Random(seed)
     usual_s, latency_s = generator.choice([0.003, 0.05, 0.4, 3.0]), generator.choice([0.001, 0.02, 0.04])
     store = Slow(latency_s)
@@ -49,9 +53,10 @@ def test_the_mailbox_finds_an_object_when_the_planner_says(seed):
     for _ in range(40):
         store.now = issued_s = store.now + 1.0
         store.arrived_s = issued_s + max(0.0, generator.gauss(usual_s, 0.1 * usual_s))
-        look = learnt.look("object")
+        look = learnt.look(KEY, follows)
         expected = find(look, latency_s, issued_s=issued_s, turn_s=0.0, arrived_s=store.arrived_s)
-        awaited = mailbox.wait(store, "object", Turn(None, look))
+        awaited = mailbox.wait(store, KEY, Turn(None, look))
         assert store.now == pytest.approx(expected.at_s, abs=1e-9)
-        assert (awaited.looks, awaited.due_s) == (expected.looks, pytest.approx(expected.due_s, abs=1e-9))
-        learnt.learn("object", look, awaited.looks, awaited.due_s)
+        assert awaited.looks == expected.looks
+        assert awaited.due_s == (None if expected.due_s is None else pytest.approx(expected.due_s, abs=1e-9))
+        learnt.learn(KEY, look, awaited.looks, awaited.due_s, follows)
