@@ -31,7 +31,7 @@ from planner.choice import run_of
 from planner.forecast import Forecast
 from planner.job import Job, load_job
 from planner.plan import manifest_of
-from planner.platforms import local_platform
+from planner.platforms import Platform
 from planner.problem import cost_model
 from planner.profile import profile_job
 from planner.profile_format import Profile
@@ -102,6 +102,8 @@ class Setting:
     iterations: int = 8
     warm_up: int = 4
     """Iterations that are measured, and how many go before them."""
+    repeats: int = 1
+    """Runs of each case; its figures are those of the run of median pace."""
 
 
 def _job(case: Case, iterations: int) -> Job:
@@ -122,9 +124,25 @@ def _tensors(job: Job, folder: Path) -> list[int]:
     return [sum(parameter.requires_grad for parameter in layer.parameters()) for layer in model]
 
 
+def _platform(case: Case, request_s: float) -> Platform:
+    """This machine: one core's worth for each worker as long as there are some, and the case's links."""
+    latency_s = case.latency_s + request_s
+    return Platform(
+        name="local",
+        bandwidth_points=((0, case.mib_s * MIB),),
+        get_latency_s=latency_s,
+        put_latency_s=latency_s,
+        start_up_s=0.0,
+        memory_per_vcpu_mb=None,
+        max_vcpus=1.0,
+        shared_cores=True,
+        timed_links=True,
+    )
+
+
 def forecast_of_case(case: Case, job: Job, profile: Profile, request_s: float = 0.0) -> Forecast:
     """What the planner says of a case, where a request takes so long by itself, without the link."""
-    model = cost_model(job, profile, local_platform(case.mib_s * MIB, case.latency_s + request_s))
+    model = cost_model(job, profile, _platform(case, request_s))
     ends = [sum(part.layers for part in case.stages[: index + 1]) for index in range(len(case.stages))]
     stages = tuple(
         model.stage(end - part.layers, end, MEMORY_MB, part.replicas, case.algorithm, part.recompute)
@@ -277,6 +295,8 @@ def run(setting: Setting, progress: Progress) -> Report:
     """
     profiles: dict[tuple[str, int], Profile] = {}
     pairs: list[Pair] = []
+    """Of each case, the run of median pace."""
+    mismatches = 0
     with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as folder:
         request_s = _request_s(Path(folder))
         for case in setting.cases:
@@ -284,7 +304,12 @@ def run(setting: Setting, progress: Progress) -> Report:
             if key not in profiles:
                 progress(f"profile of {case.example} at micro-batch {case.micro_batch} ...")
                 profiles[key] = _profile(_job(case, 1), EXAMPLES / case.example)
-            pairs.append(_measure(case, setting, Directories(Path(folder)), profiles[key], request_s))
+            runs = [
+                _measure(case, setting, Directories(Path(folder)), profiles[key], request_s)
+                for _ in range(setting.repeats)
+            ]
+            mismatches += sum(pair.mismatches for pair in runs)
+            pairs.append(sorted(runs, key=lambda pair: pair.measured_s)[(len(runs) - 1) // 2])
             for line in pairs[-1].lines():
                 progress(line)
     figures: dict[str, float] = {
@@ -292,7 +317,7 @@ def run(setting: Setting, progress: Progress) -> Report:
         "max_time_error": max(pair.time_error for pair in pairs),
         "mean_time_error": statistics.mean(pair.time_error for pair in pairs),
         "max_memory_error": max(pair.memory_error for pair in pairs),
-        "mismatches": sum(pair.mismatches for pair in pairs),
+        "mismatches": mismatches,
         "max_machine_use": max(pair.machine_use for pair in pairs),
     }
     for pair in pairs:
@@ -309,6 +334,7 @@ def run(setting: Setting, progress: Progress) -> Report:
         settings={
             "iterations": setting.iterations,
             "warm_up": setting.warm_up,
+            "repeats": setting.repeats,
             "request_s": request_s,
             "cores": os.cpu_count() or 1,
             "torch": torch.__version__,
@@ -318,13 +344,13 @@ def run(setting: Setting, progress: Progress) -> Report:
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:
     chosen = [case for case in CASES if not options.cases or case.name in options.cases]
-    return run(Setting(cases=tuple(chosen), iterations=options.iterations), progress)
+    return run(Setting(cases=tuple(chosen), iterations=options.iterations, repeats=options.repeats), progress)
 
 
 def add_command(commands: Commands) -> None:
     """``python -m bench prediction``."""
     default = Setting()
     description = "what the planner predicts beside what workers then do: time, memory, requests (about 5 minutes)"
-    command = add_bench(commands, "prediction", description, _run, 1)
+    command = add_bench(commands, "prediction", description, _run, default.repeats)
     command.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], metavar="NAME", default=[])
     command.add_argument("--iterations", type=at_least(1, int), default=default.iterations)

@@ -122,21 +122,6 @@ def platform_of(spec: PlatformSpec) -> Platform:
 PLATFORMS = {path.stem: platform_of(load_platform(path)) for path in sorted(FOLDER.glob("*.json"))}
 
 
-def local_platform(bytes_s: float, latency_s: float) -> Platform:
-    """Workers of this machine whose links are slowed down to so many bytes/s each way, and requests by a latency."""
-    return Platform(
-        name="local",
-        bandwidth_points=((0, bytes_s),),
-        get_latency_s=latency_s,
-        put_latency_s=latency_s,
-        start_up_s=0.0,
-        memory_per_vcpu_mb=None,
-        max_vcpus=1.0,
-        shared_cores=True,
-        timed_links=True,
-    )
-
-
 def find_platform(name: str) -> Platform:
     """The platform of that name, or of the file at that path.
 

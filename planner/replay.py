@@ -333,8 +333,7 @@ def replay_shared(steps: Steps, iterations: int, cores: int | None, limits: Rate
     """The replay where steps share something.
 
     Args:
-        cores: shared evenly by all steps that run at once, transfers too, because on one machine a transfer is
-            copying; None where no step slows another one down.
+        cores: shared evenly by all steps that work and run at once; None where no step slows another one down.
         limits: rates at which requests pass; not together with ``cores``, whose sharing would stretch their waits.
     """
     assert cores is None or limits is None

@@ -4,8 +4,8 @@
 reads the answer as what people ask of a plan: its pace, its timeline, its requests.
 
 Steps run at full speed, except where workers share something: a machine's cores (then all steps under way share them
-evenly, transfers too, because on one machine a transfer is copying), a server that takes requests one at a time, or a
-rate of requests that storage admits.
+evenly, transfers too, because on one machine a transfer is copying, unless it waits for a link), a server that takes
+requests one at a time, or a rate of requests that storage admits.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,12 @@ Work is a graph of steps; each begins when those it needs are done:
                             ▲ the transfer before it, and room among pacing.IN_FLIGHT
 
 A lane is a chain of such steps in schedule order, as in the worker: a download is requested when the compute lane takes
-the one IN_FLIGHT - 1 before it, also across iterations. Replicas that average gradients wait for each other. All
-iterations have the same graph, so it is written once: a need names a step and how many iterations ago it was done.
+the one IN_FLIGHT - 1 before it, also across iterations. Replicas that average gradients wait for each other.
+
+Where links are timed (``timed_links``), a worker's two links serve whatever comes first, the sum of gradients is there
+object by object (``planner.sum_steps``), and an object is only found when it is looked for (``planner.waiting``):
+
+    sender's upload ──► search, which begins with the request ──► link of the receiver ──► compute ──► ...
 """
 
 from collections.abc import Sequence
