@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +39,7 @@ from planner.traffic import IterationTraffic
 from runtime.codec import decode, encode
 from runtime.factories import build_model
 from runtime.manifest import Hashes, Manifest
-from runtime.records import Traffic
+from runtime.records import TimelineEvent, Traffic
 from runtime.schedule import ScheduleName
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import LinkSpec
@@ -201,6 +201,8 @@ class Pair:
     predicted: Traffic
     measured: Traffic
     machine_use: float
+    only_in_one: int
+    """Instructions that only the predicted or only the measured timeline of an iteration has."""
 
     @property
     def time_error(self) -> float:
@@ -225,7 +227,8 @@ class Pair:
 
     @property
     def mismatches(self) -> int:
-        return sum(predicted != measured for _, predicted, measured in self.counts)
+        """Of the counts, and of the timelines' instructions."""
+        return sum(predicted != measured for _, predicted, measured in self.counts) + self.only_in_one
 
     def lines(self) -> list[str]:
         """For people."""
@@ -265,6 +268,11 @@ def _machine_use(workers: Sequence[WorkersRun], warm_up: int) -> float:
     return busy_s / seconds / (os.cpu_count() or 1)
 
 
+def _instructions(events: Iterable[TimelineEvent], iteration: int) -> set[tuple[int, int, str]]:
+    """(stage, replica, instruction) of an iteration's timeline."""
+    return {(event.stage, event.replica, event.instruction) for event in events if event.iteration == iteration}
+
+
 def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, request_s: float) -> Pair:
     count, folder = setting.warm_up + setting.iterations, EXAMPLES / case.example
     job = _job(case, count)
@@ -284,6 +292,9 @@ def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, r
         predicted=Traffic(**{name: count * value for name, value in once.model_dump().items()}),
         measured=total(worker.inbox for worker in workers),
         machine_use=_machine_use(workers, setting.warm_up),
+        only_in_one=len(
+            _instructions(forecast.simulation.events, 1) ^ _instructions((e for w in workers for e in w.events), 1)
+        ),
     )
 
 
