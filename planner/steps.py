@@ -21,6 +21,7 @@ from planner.graph import COMMON, GANG, TICKS_PER_S, Awaited, Need, Placed, Port
 from planner.sum_steps import Member, add_sum
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs
+from runtime.schedule_check import UPLOADS
 
 SENT_BY = {Op.RECEIVE_ACTIVATION: (Op.SEND_ACTIVATION, -1), Op.RECEIVE_GRADIENT: (Op.SEND_GRADIENT, 1)}
 """What a receive waits for: the sender's instruction, and where its stage is."""
@@ -133,6 +134,8 @@ class StepsOfPlan:
         compute: list[int] = []
         taken: list[int] = []
         """Positions on the compute lane at which downloads are taken."""
+        handed: list[int] = []
+        """Where uploads are handed over."""
         lanes: dict[Lane, list[Placed]] = {Lane.DOWNLOAD: [], Lane.UPLOAD: []}
         for placed in worker:
             lane = placed.instruction.op.lane
@@ -147,6 +150,9 @@ class StepsOfPlan:
                 compute.append(take)
             elif lane is Lane.UPLOAD:
                 assert placed.link is not None
+                if self._timed_links:  # no more are taken on than there are slots for
+                    handed.append(self.steps.add(0.0, works=False))
+                    compute.append(handed[-1])
                 needs[placed.link].append((compute[-1], 0))
         for position, step in enumerate(compute):
             needs[step].append(ago(compute, position, 1))
@@ -160,6 +166,9 @@ class StepsOfPlan:
                     needs[link].append(ago(links, position, 1))
         if self._timed_links:
             self._look(worker)
+            ends = [placed.last for placed in lanes[Lane.UPLOAD]]
+            for position, hand in enumerate(handed):
+                needs[hand].append(ago(ends, position, UPLOADS))
         for position, placed in enumerate(lanes[Lane.DOWNLOAD]):
             at, iterations = ago(taken, position, IN_FLIGHT - 1)
             before, earlier = ago(compute, at, 1)
