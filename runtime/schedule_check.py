@@ -24,7 +24,7 @@ Worker = tuple[int, int]
 Place = tuple[Worker, int]
 """An instruction by its worker and its number, counted over all iterations."""
 
-UPLOADS = 2 * IN_FLIGHT
+UPLOADS = IN_FLIGHT
 """Handed over and not yet done, at most (``runtime.lanes``)."""
 
 _MIRROR = {
