@@ -201,6 +201,8 @@ class Pair:
     predicted: Traffic
     measured: Traffic
     machine_use: float
+    paces_s: list[float]
+    """Seconds of each measured iteration."""
     only_in_one: int
     """Instructions that only the predicted or only the measured timeline of an iteration has."""
 
@@ -237,6 +239,7 @@ class Pair:
         return [
             f"{self.case.name}: {self.predicted_s:.3f} s predicted, {self.measured_s:.3f} s measured "
             f"({self.predicted_s / self.measured_s - 1:+.1%}); machine use {self.machine_use:.0%}",
+            f"  measured iterations, s: {', '.join(f'{pace_s:.3f}' for pace_s in self.paces_s)}",
             f"  MB predicted/measured: {memory}",
             f"  of all iterations, predicted/measured: {counts}; {self.measured.empty_gets} looks in vain",
         ]
@@ -255,10 +258,10 @@ class Pair:
         }
 
 
-def _paced(workers: Sequence[WorkersRun], warm_up: int) -> float:
-    """Median seconds from one iteration's end everywhere to the next one's."""
+def _paces_s(workers: Sequence[WorkersRun], warm_up: int) -> list[float]:
+    """Seconds from one iteration's end everywhere to the next one's, after the warm-up."""
     ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
-    return statistics.median(end - begin for begin, end in pairwise(ends[warm_up - 1 :]))
+    return [end - begin for begin, end in pairwise(ends[warm_up - 1 :])]
 
 
 def _machine_use(workers: Sequence[WorkersRun], warm_up: int) -> float:
@@ -278,11 +281,12 @@ def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, r
     job = _job(case, count)
     forecast = forecast_of_case(case, job, profile, request_s)
     workers = train(storage, _manifest(job, forecast), case.link, source=folder)
+    paces_s = _paces_s(workers, setting.warm_up)
     once = IterationTraffic(forecast.model, forecast.stages, _tensors(job, folder)).total()
     return Pair(
         case=case,
         predicted_s=forecast.iteration_s,
-        measured_s=_paced(workers, setting.warm_up),
+        measured_s=statistics.median(paces_s),
         predicted_mb=[
             forecast.memory(index).predicted_mb
             for index, costs in enumerate(forecast.stages)
@@ -292,6 +296,7 @@ def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, r
         predicted=Traffic(**{name: count * value for name, value in once.model_dump().items()}),
         measured=total(worker.inbox for worker in workers),
         machine_use=_machine_use(workers, setting.warm_up),
+        paces_s=paces_s,
         only_in_one=len(
             _instructions(forecast.simulation.events, 1) ^ _instructions((e for w in workers for e in w.events), 1)
         ),

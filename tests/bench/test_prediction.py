@@ -40,7 +40,7 @@ def test_cases_differ_in_what_a_plan_can_differ_in():
 def test_memory_is_within_a_tenth_or_thirty_megabytes():
     def error(predicted_mb, measured_mb):
         nothing = Traffic()
-        return Pair(SMALL, 1.0, 1.0, [predicted_mb], [measured_mb], nothing, nothing, 0.0, 0).memory_error
+        return Pair(SMALL, 1.0, 1.0, [predicted_mb], [measured_mb], nothing, nothing, 0.0, [], 0).memory_error
 
     assert error(130.0, 100.0) == pytest.approx(0.1), "30 MB"
     assert error(1100.0, 1000.0) == pytest.approx(0.1), "a tenth"
