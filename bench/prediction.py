@@ -24,6 +24,7 @@ import torch
 from bench.ceiling import MIB, total
 from bench.gather import gather
 from bench.options import Commands, Progress, add_bench, at_least
+from bench.prediction_cases import CASES, Case
 from bench.report import Goal, Report
 from bench.storage import Directories, Storage
 from bench.training_run import WorkersRun, train
@@ -40,10 +41,7 @@ from runtime.codec import decode, encode
 from runtime.factories import build_model
 from runtime.manifest import Hashes, Manifest
 from runtime.records import TimelineEvent, Traffic
-from runtime.schedule import ScheduleName
 from runtime.store_directory import DirectoryStore
-from runtime.store_wrappers import LinkSpec
-from runtime.synchronisation import Algorithm
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MEMORY_MB = 1_769
@@ -52,46 +50,6 @@ TOLERATED_MB = 30.0
 REQUEST_BYTES, REQUESTS = 1 << 17, 64
 """Of a request by itself: about what the cases send, and how many are timed."""
 TIME_ERROR = MEMORY_ERROR = 0.10
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stage of a case: how many layers, on how many replicas, and whether it recomputes."""
-
-    layers: int
-    replicas: int = 1
-    recompute: bool = False
-
-
-@dataclass(frozen=True)
-class Case:
-    """One plan, and the link that every worker of it has."""
-
-    name: str
-    example: str
-    micro_batch: int
-    micro_batches: int
-    stages: tuple[Part, ...]
-    schedule: ScheduleName = ScheduleName.GPIPE
-    algorithm: Algorithm = Algorithm.PIPELINED
-    mib_s: float = 4.0
-    latency_s: float = 0.020
-
-    @property
-    def link(self) -> LinkSpec:
-        return LinkSpec(upload_bytes_s=self.mib_s * MIB, download_bytes_s=self.mib_s * MIB, latency_s=self.latency_s)
-
-
-CASES = (
-    Case("digits_2_stages", "digits", 32, 3, (Part(2), Part(3)), mib_s=2.0),
-    Case("digits_replicas", "digits", 16, 6, (Part(1, 2), Part(2, 2), Part(2)), algorithm=Algorithm.PLAIN, mib_s=2.0),
-    Case("digits_1f1b", "digits", 16, 6, (Part(1), Part(2), Part(2)), ScheduleName.ONE_F_ONE_B, mib_s=1.0),
-    Case("chargpt_3_stages", "chargpt", 8, 4, (Part(3), Part(3), Part(2)), mib_s=2.0),
-    Case("chargpt_recompute", "chargpt", 8, 6, (Part(4, 1, True), Part(4)), ScheduleName.EAGER_ONE_F_ONE_B, mib_s=2.0),
-    Case("chargpt_pieces", "chargpt", 4, 6, (Part(4, 2), Part(4)), algorithm=Algorithm.PIECE_PIPELINED, mib_s=2.0),
-    Case("chargpt_data_parallel", "chargpt", 8, 4, (Part(8, 2),), algorithm=Algorithm.PIPELINED, mib_s=4.0),
-    Case("chargpt_all", "chargpt", 4, 6, (Part(3), Part(3, 2), Part(2)), algorithm=Algorithm.ALL_TO_ALL, mib_s=2.0),
-)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 import pytest
 
 from bench import prediction
-from bench.prediction import Case, Pair, Part
+from bench.prediction import Pair
+from bench.prediction_cases import CASES, Case, Part
 from runtime.records import Traffic
 from runtime.synchronisation import Algorithm
 
@@ -29,12 +30,11 @@ def test_all_figures_are_there_and_plausible(report):
 
 
 def test_cases_differ_in_what_a_plan_can_differ_in():
-    cases = prediction.CASES
-    assert {case.example for case in cases} == {"digits", "chargpt"} and len(cases) >= 6
-    assert len({case.algorithm for case in cases}) == len(Algorithm)
-    assert len({case.schedule for case in cases}) == 3
-    assert any(part.recompute for case in cases for part in case.stages)
-    assert len({tuple(part.layers for part in case.stages) for case in cases}) >= 5
+    assert {case.example for case in CASES} == {"digits", "chargpt"} and len(CASES) >= 6
+    assert len({case.algorithm for case in CASES}) == len(Algorithm)
+    assert len({case.schedule for case in CASES}) == 3
+    assert any(part.recompute for case in CASES for part in case.stages)
+    assert len({tuple(part.layers for part in case.stages) for case in CASES}) >= 5
 
 
 def test_memory_is_within_a_tenth_or_thirty_megabytes():
