@@ -18,13 +18,14 @@ from runtime import keys
 from runtime.manifest import Manifest
 from runtime.outcome import decide, read_outcome
 from runtime.records import Abort, Commit, Failure, FailureKind, WorkerEvent
+from runtime.spending import STOPPING_S
 from runtime.store import KeyNotFound
 from runtime.store_directory import DirectoryStore
 from runtime.store_faults import FaultSpec
 from runtime.store_wrappers import LinkSpec
 
-GRACE_S = 20.0
-"""How long workers may take to notice their attempt's outcome before they are ended."""
+GRACE_S = STOPPING_S
+"""How long workers may take to end after their attempt's outcome before they are ended from outside."""
 LOOK_S = 1.0
 """Between looks at the outcome while all workers are at work."""
 

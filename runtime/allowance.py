@@ -59,8 +59,9 @@ class Allowance:
     ) -> None:
         self._manifest, self._base, self._traffic, self._clock = manifest, base, traffic, clock
         self._met_at = clock()
-        # What a clock that runs ahead calls the future is now; one that runs behind makes the segment shorter.
-        ages = [max(0.0, now() - told.at) for told in ready]
+        # What a clock that runs ahead calls the future is now. One that runs behind makes the segment shorter, but not
+        # by more than a worker waits for its gang.
+        ages = [min(max(0.0, now() - told.at), manifest.segment.stall_timeout_s) for told in ready]
         self.remaining_s = min(told.remaining_s - age for told, age in zip(ready, ages, strict=True))
         self.start_up_s = max(told.billed_s + age for told, age in zip(ready, ages, strict=True))
         self._spent_at_meeting = spent_usd + sum(

@@ -28,7 +28,7 @@ from runtime.log import LogLevel, worker_log
 from runtime.manifest import Manifest, parse_manifest
 from runtime.metrics import IterationDone, MetricLines
 from runtime.process import age_s
-from runtime.records import WorkerEvent, WorkerSummary
+from runtime.records import Failure, WorkerEvent, WorkerSummary
 from runtime.source import source_sha256
 from runtime.store import KeyNotFound, Store
 from runtime.store_faults import FaultSpec, FaultyStore
@@ -51,6 +51,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if metrics is not None:
             metrics.add(done)
 
+    def end_process(failure: Failure) -> None:
+        log.error("worker failed, and was ended while it was computing", facts=_told(failure))
+        sys.stdout.flush()
+        os._exit(1)
+
     try:
         if (training := os.environ.get("FUNCPIPE_METRICS")) is not None:
             metrics = MetricLines(training, WorkerEvent.model_validate(event), lambda line: print(line, flush=True))
@@ -62,19 +67,21 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
                 init_s=_start_up_s.pop() if _start_up_s else 0.0,
                 observe=observe,
+                end_process=end_process,
             )
     except Exception as error:
         failure = error.failure if isinstance(error, WorkerFailed) else None
-        facts = (
-            failure.model_dump(include={"kind", "iteration", "instruction", "error", "traceback"}) if failure else {}
-        )
-        log.error("worker failed", facts=facts or {"error": f"{type(error).__name__}: {error}"})
+        log.error("worker failed", facts=_told(failure) if failure else {"error": f"{type(error).__name__}: {error}"})
         raise
     if summary is None:
         log.warning("worker runs already; this invocation ends", facts={"request_id": context.aws_request_id})
         return {"duplicate": True}
     log.info("worker finished", facts=_account(summary))
     return {"stage": summary.event.stage, "replica": summary.event.replica, "end_iteration": summary.end_iteration}
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return failure.model_dump(include={"kind", "iteration", "instruction", "error", "traceback"})
 
 
 def _account(summary: WorkerSummary) -> dict[str, Any]:
@@ -87,6 +94,13 @@ def _account(summary: WorkerSummary) -> dict[str, Any]:
     }
 
 
+def _end_process(failure: Failure) -> None:
+    from runtime.failures import message_of
+
+    print(f"ended while it was computing: {message_of(failure)}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def handle(
     event: dict[str, Any],
     environment: Mapping[str, str],
@@ -95,6 +109,7 @@ def handle(
     remaining_s: Callable[[], float],
     init_s: float = 0.0,
     observe: Callable[[IterationDone], None] = lambda done: None,
+    end_process: Callable[[Failure], None] = _end_process,
 ) -> WorkerSummary | None:
     """Runs one worker wherever it is: on Lambda, on the embedded AWS, in a local process.
 
@@ -103,6 +118,8 @@ def handle(
         remaining_s: until the worker is ended from outside.
         init_s: billed for the environment's start-up.
         observe: called after each iteration.
+        end_process: does not return; is given why, when the worker has to stop and is in the user's code for long. What
+            there is to leave in storage has been left.
 
     Returns:
         None when the same worker of the same gang has been started before: an event may be delivered twice.
@@ -111,7 +128,8 @@ def handle(
         WorkerFailed: with the stage, replica and cause; the same is in the run's failure record.
         FuncpipeError: the event is another stage's.
     """
-    started_at = time.time()
+    started_at, began = time.time(), time.monotonic()
+    first_remaining_s = remaining_s()
     worker_event = WorkerEvent.model_validate(event)
     counter = TrafficCounter()
     own, inboxes = _stores(environment, counter)
@@ -130,6 +148,15 @@ def handle(
         torch.set_num_threads(_threads(environment))
         worker: Worker | None = None
         gang = keys.GangKeys(worker_event.run, worker_event.segment, worker_event.attempt)
+
+        def end(error: BaseException) -> None:
+            assert worker is not None
+            failure = failure_of(worker_event, worker.position, worker.lanes.first_error or error)
+            try:
+                leave(failure, artifacts, gang, begun_at=started_at - init_s)
+            finally:
+                end_process(failure)
+
         try:
             if not claim(artifacts, gang, (worker_event.stage, worker_event.replica), request_id):
                 return None
@@ -144,9 +171,11 @@ def handle(
                     counter=counter,
                     request_id=request_id,
                     started_at=started_at,
-                    remaining_s=remaining_s,
+                    remaining_s=_life(first_remaining_s, float(manifest.segment.timeout_s), began),
                     init_s=init_s,
+                    began=began,
                     observe=observe,
+                    end=end,
                 )
             )
             return worker.run()
@@ -155,6 +184,16 @@ def handle(
             failure = failure_of(worker_event, worker.position if worker else (None, "start"), cause)
             leave(failure, artifacts, gang, begun_at=started_at - init_s)
             raise WorkerFailed(message_of(failure), failure) from cause
+
+
+def _life(told_s: float, timeout_s: float, began: float) -> Callable[[], float]:
+    """Seconds until the worker is ended from outside, of which it was told ``told_s`` when it ``began``.
+
+    Lambda's context compares the deadline with the wall clock. That clock may be wrong: a worker has at most the
+    functions' timeout, and one that begins has time.
+    """
+    first_s = min(told_s, timeout_s) if told_s > 0 else timeout_s
+    return lambda: first_s - (time.monotonic() - began)
 
 
 def _threads(environment: Mapping[str, str]) -> int:

@@ -112,15 +112,19 @@ class Lanes:
         with self._lock:
             return self._first_error
 
+    def fail(self, error: BaseException) -> None:
+        """Makes every wait of this worker give up, because of ``error``."""
+        with self._lock:
+            if self._first_error is None and not self._closing and not isinstance(error, Cancelled):
+                self._first_error = error
+        self._mailbox.cancel()
+
     def _submit(self, pool: ThreadPoolExecutor, task: Callable[[], T]) -> "Future[T]":
         def guarded() -> T:
             try:
                 return task()
             except BaseException as error:
-                with self._lock:
-                    if self._first_error is None and not self._closing and not isinstance(error, Cancelled):
-                        self._first_error = error
-                self._mailbox.cancel()
+                self.fail(error)
                 raise
 
         future = pool.submit(guarded)

@@ -109,9 +109,11 @@ class Leader:
         Raises:
             GangAborted, Stalled: another worker failed, or is too slow.
         """
+        begun = time.monotonic()
         summaries = [own, *self._others()]
         # The leader is billed for waiting, too, and for its requests meanwhile.
-        summaries[0] = own.model_copy(update={"ended_at": time.time(), "traffic": self._counter.traffic})
+        ended_at = own.ended_at + time.monotonic() - begun
+        summaries[0] = own.model_copy(update={"ended_at": ended_at, "traffic": self._counter.traffic})
         billed, spent_usd = self._account.with_gang(summaries)
         if reason.goes_on and self._stop_is_wanted():
             reason = EndReason.STOPPED

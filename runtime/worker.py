@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime import keys, warm
@@ -15,6 +15,7 @@ from runtime.barrier import LEADER, meet
 from runtime.checkpoint import Diverged, load_layers, save_layers
 from runtime.executor import Executor
 from runtime.factories import build_layers, build_loss, build_optimizer
+from runtime.hard_stop import HardStop
 from runtime.lanes import Lanes
 from runtime.leader import Leader
 from runtime.mailbox import Mailbox
@@ -49,12 +50,21 @@ class Invocation:
     remaining_s: Callable[[], float]
     init_s: float = 0.0
     """Billed before ``started_at``: the start-up of a new environment."""
+    began: float = field(default_factory=time.monotonic)
+    """``started_at`` by the clock that only goes forward: the other one may be set at any time."""
     observe: Callable[[IterationDone], None] = lambda done: None
     """Called after each iteration, on the computing thread."""
+    end: Callable[[BaseException], None] | None = None
+    """Tells of a worker that has to stop and does not, and ends its process; None where a process must not be ended."""
     in_sequence: bool = False
     """Lanes wait for one another: as ``runtime.lanes.Lanes``."""
     hold: warm.Hold = warm.PROCESS
     """What the environment holds from segment to segment."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since ``started_at``."""
+        return time.monotonic() - self.began
 
 
 class Worker:
@@ -80,6 +90,9 @@ class Worker:
         self.lanes = Lanes(
             self._mailbox, self._recorder, event.stage, manifest.predicted.iteration_s, invocation.in_sequence
         )
+        self._hard_stop: HardStop | None = None
+        if invocation.end is not None:
+            self._hard_stop = HardStop(self._mailbox.check, self.lanes.fail, invocation.end)
         self._leader: Leader | None = None
         self._losses: list[float] = []
         self._iteration_ends: list[float] = []
@@ -101,10 +114,13 @@ class Worker:
             FuncpipeError: an iteration does not fit into the worker's life time; a checkpoint is damaged.
             Exception: whatever the user's model raises.
         """
+        if self._hard_stop is not None:
+            self._hard_stop.start()
         try:
             summary = self._run()
         finally:
             self.lanes.close()
+            self._spare()
         self._invocation.hold.keep(warm.Held(self._identity, self._layers, self._optimizer))
         return summary
 
@@ -135,9 +151,13 @@ class Worker:
         self.lanes.drain()
         return self._finish(iteration)
 
+    def _spare(self) -> None:
+        if self._hard_stop is not None:
+            self._hard_stop.stop()
+
     def _iterate(self, iteration: int) -> None:
         self._mailbox.check()
-        begun = time.time()
+        begun = time.monotonic()  # the wall clock may be set meanwhile
         self._position = (iteration, None)
         loss = self._executor.iterate(iteration)
         if loss is not None:
@@ -148,7 +168,7 @@ class Worker:
                 )
             self._losses.append(loss)
         self._iteration_ends.append(time.time())
-        seconds = self._iteration_ends[-1] - begun
+        seconds = time.monotonic() - begun
         if self._leader is not None:
             self._leader.allowance.observe(seconds)
         self._report(iteration + 1)
@@ -207,11 +227,11 @@ class Worker:
     # -- the segment's end -----------------------------------------------------------------------------------------
 
     def _ready(self) -> Ready:
-        now, invocation = time.time(), self._invocation
+        invocation = self._invocation
         return Ready(
-            at=now,
+            at=time.time(),
             remaining_s=invocation.remaining_s(),
-            billed_s=invocation.init_s + now - invocation.started_at,
+            billed_s=invocation.init_s + invocation.elapsed_s,
         )
 
     def _known_limit(self) -> tuple[int, EndReason]:
@@ -275,7 +295,7 @@ class Worker:
         """Checkpoint, then summary, then (on the leader) the commit: each only after what it rests on."""
         artifacts, event = self._invocation.artifacts, self._event
         files: dict[int, str] = {}
-        begun = time.time()
+        begun = time.monotonic()
         if event.replica == 0:
             files = save_layers(
                 artifacts,
@@ -286,7 +306,7 @@ class Worker:
                 self._optimizer,
                 before=self._base.layers,
             )
-        checkpoint_s = time.time() - begun
+        checkpoint_s = time.monotonic() - begun
         timeline = "[" + ",\n".join(item.model_dump_json() for item in self._recorder.events) + "]\n"
         artifacts.put(self.gang.timeline(event.stage, event.replica), timeline.encode())
         if event.replica == 0:
@@ -301,6 +321,7 @@ class Worker:
         artifacts.put(self.gang.summary(event.stage, event.replica), summary.model_dump_json().encode())
         if self._leader is not None:
             self._position = (None, "commit")
+            self._spare()  # what it waits for looks by itself, and its own commit must not end it while it sweeps
             self._leader.commit(summary, self._end.reason)
         return summary
 
@@ -308,7 +329,7 @@ class Worker:
         return WorkerSummary(
             event=self._event,
             started_at=self._invocation.started_at,
-            ended_at=time.time(),
+            ended_at=self._invocation.started_at + self._invocation.elapsed_s,
             first_iteration=self._base.iteration,
             end_iteration=end,
             init_s=self._invocation.init_s,

@@ -17,6 +17,7 @@ from runtime.records import Abort, Claim, EndReason, FailureKind
 from runtime.schedule import Lane
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import LinkSpec
+from tests.faults.trial import SOURCE as STRUCK
 from tests.gangs import SOURCE, FixtureRun
 
 TINY = {"model": "tiny:build", "layers": [2, 1, 3, 2], "replicas": [1, 2, 3, 1], "global_batch_size": 16}
@@ -60,6 +61,24 @@ def test_a_killed_worker_is_noticed_and_the_others_stop(tmp_path):
     assert run.gang.failure.kind == "died"
     assert run.gang.failure.event.stage == 1
     assert "signal 9" in run.gang.failure.error
+
+
+def test_a_worker_in_one_long_layer_is_ended_when_another_dies(tmp_path):
+    """Its forward pass would take an hour."""
+    marker = tmp_path / "there"
+    arguments = {"layer": 0, "how": "long layer", "call": 1, "marker": str(marker)}
+    options = {"model": "struck:build", "model_args": arguments, "data": "struck:data", "layers": [2, 4]}
+    run = FixtureRun(tmp_path, source=STRUCK, stall_timeout_s=3600.0, timeout_s=900, attempts=1, **options)
+    run.gang.start()
+    while not marker.exists():
+        assert run.gang.poll(), run.gang.stop_reason
+    os.kill(run.gang.worker_pids[1], signal.SIGKILL)
+    run.gang.wait()
+    assert "signal 9" in run.gang.failure.error
+    told = {failure.event.stage: failure for failure in run.failures}
+    assert (told[0].kind, told[0].instruction) == (FailureKind.ABORTED, "F0")
+    (log,) = run.root.glob("logs/*-000-0000.log")
+    assert "ended while it was computing: stage 0, replica 0" in log.read_text(), "not killed by its owner"
 
 
 def test_a_run_can_be_stopped(tmp_path):

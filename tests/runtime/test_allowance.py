@@ -144,3 +144,14 @@ def test_a_run_of_steady_speed_never_passes_its_budget(budget, checkpoint_s, sec
         base = a_commit(iteration=iteration, iteration_s=gang.allowance.longest_s, checkpoint_s=checkpoint_s)
     first_start = start_up_s + checkpoint_s
     assert spent <= budget or spent <= first_start, "only what is spent before anybody can look may exceed it"
+
+
+@pytest.mark.parametrize(("at", "left_s"), [(3_600.0, 100.0), (-20.0, 80.0), (-3_600.0, 60.0)])
+def test_a_workers_wrong_clock_costs_no_more_than_the_longest_wait_for_the_gang(at, left_s):
+    """Told by a clock that is an hour ahead, 20 s behind or waiting, an hour behind."""
+    ready = [Ready(at=0.0, remaining_s=100.0, billed_s=1.0), Ready(at=at, remaining_s=100.0, billed_s=1.0)]
+    manifest = plan(stall_timeout_s=40.0)
+    allowance = Allowance(
+        manifest, a_commit(), spent_usd=0.0, ready=ready, traffic=Traffic, clock=lambda: 0.0, now=lambda: 0.0
+    )
+    assert allowance.remaining_s == left_s

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runtime.handler import _life
 from runtime.keys import GangKeys
 from runtime.outcome import decide, last_commit
 from runtime.records import Abort
@@ -165,3 +167,12 @@ def test_the_start_up_of_an_environment_is_billed_with_its_first_invocation(tmp_
     (summary,) = run.summaries
     assert 0 < summary.init_s < 60
     assert last_commit(run.gang.artifacts, run.run).billed_s >= summary.init_s + summary.ended_at - summary.started_at
+
+
+@pytest.mark.parametrize(
+    ("told_s", "first_s"), [(299.0, 299.0), (3_900.0, 300.0), (-3_300.0, 300.0)], ids=["right", "behind", "ahead"]
+)
+def test_a_wrong_wall_clock_does_not_change_how_long_a_worker_may_live(told_s: float, first_s: float) -> None:
+    """By the context, the time left is the deadline less the wall clock."""
+    remaining_s = _life(told_s, 300.0, began=time.monotonic() - 10.0)
+    assert first_s - 11.0 < remaining_s() <= first_s - 10.0

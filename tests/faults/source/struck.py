@@ -43,6 +43,8 @@ def _meet(how: str) -> None:
             raise ValueError("struck")
         case "slow worker":
             time.sleep(1.5)
+        case "long layer":
+            time.sleep(3600)
         case "clock ahead" | "clock behind":
             shift, true_time = (3600.0 if how == "clock ahead" else -3600.0), time.time
             time.time = lambda: true_time() + shift
