@@ -92,6 +92,10 @@ class LocalGang:
         workers = self._workers
         return workers.pids if workers is not None else []
 
+    def workers(self, gang: keys.GangKeys, commit: str) -> LocalWorkers:
+        """The processes of one attempt, none of which is started yet."""
+        return LocalWorkers(self._surroundings, self.artifacts, gang, commit)
+
     def _drive(self) -> None:
         gang, commit = keys.GangKeys(self._run, 0, 0), keys.INITIAL
         while True:
@@ -111,7 +115,7 @@ class LocalGang:
         # Whoever stops the run between two gangs decides the outcome of the next one.
         if (outcome := read_outcome(self.artifacts, gang)) is not None:
             return outcome
-        workers = LocalWorkers(self._surroundings, self.artifacts, gang, commit)
+        workers = self.workers(gang, commit)
         self._workers = workers
         workers.start()
         return workers.attend()

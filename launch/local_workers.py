@@ -115,23 +115,28 @@ class LocalWorkers:
     def start(self) -> None:
         """Starts all workers; returns at once."""
         for stage, replica in self._surroundings.manifest.places:
-            event = WorkerEvent(
-                run=self.gang.run,
-                segment=self.gang.segment,
-                attempt=self.gang.attempt,
-                stage=stage,
-                replica=replica,
-                manifest_sha256=self._surroundings.manifest.sha256,
-                commit=self._commit,
-            )
-            self._processes.append((self._launch(event), event))
+            event = self.event(stage, replica)
+            self._processes.append((self.launch(event), event))
+
+    def event(self, stage: int, replica: int) -> WorkerEvent:
+        """What starts one worker of the gang."""
+        return WorkerEvent(
+            run=self.gang.run,
+            segment=self.gang.segment,
+            attempt=self.gang.attempt,
+            stage=stage,
+            replica=replica,
+            manifest_sha256=self._surroundings.manifest.sha256,
+            commit=self._commit,
+        )
 
     @property
     def pids(self) -> list[int]:
         """Process ids, in order of stage and replica."""
         return [process.pid for process, _ in self._processes if process.pid is not None]
 
-    def _launch(self, event: WorkerEvent) -> BaseProcess:
+    def launch(self, event: WorkerEvent) -> BaseProcess:
+        """A process that is invoked with ``event``; it is its caller's to wait for."""
         surroundings = self._surroundings
         environment, timeout_s = surroundings.environment(event.stage), surroundings.manifest.segment.timeout_s
         arguments = (event.model_dump(), environment, timeout_s, str(surroundings.paths.log(event)))

@@ -122,6 +122,12 @@ def _read_layer(store: Store, run: str, name: str) -> Bundle:
         raise CheckpointError(f"{keys.layer(run, name)} is damaged: {error}") from None
 
 
+def check_layers(store: Store, run: str, commit: Commit) -> None:
+    """Reads all files of a commit. Raises CheckpointError when one is missing or damaged."""
+    with ThreadPoolExecutor(WRITERS, "check") as readers:
+        list(readers.map(lambda name: _read_file(store, run, name), commit.layers))
+
+
 def copy_layers(source: Store, source_run: str, commit: Commit, target: Store, run: str) -> list[str]:
     """Copies the files of a commit into another run, each checked on the way; returns their names there."""
 

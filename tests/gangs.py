@@ -80,6 +80,13 @@ class FixtureRun:
         return sorted(found, key=lambda outcome: outcome.at)
 
     @property
+    def outcomes_by_gang(self) -> dict[keys.GangKeys, Commit | Abort]:
+        """Of all attempts."""
+        store = self.gang.artifacts
+        listed = [keys.parse_outcome(self.run, key) for key in store.list(keys.outcomes_prefix(self.run))]
+        return {gang: parse_outcome(store.get(gang.outcome)) for gang in listed if gang is not None}
+
+    @property
     def commits(self) -> list[Commit]:
         return [outcome for outcome in self.outcomes if isinstance(outcome, Commit)]
 

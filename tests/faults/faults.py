@@ -17,6 +17,8 @@ class Kind(StrEnum):
     SLOW_WORKER = "slow worker"
     CLOCK_AHEAD = "clock ahead"
     CLOCK_BEHIND = "clock behind"
+    DUPLICATED_EVENT = "duplicated event"
+    ZOMBIE = "zombie"
     LOST_PUT = "lost put"
     DELAYED_PUT = "delayed put"
     DUPLICATED_PUT = "duplicated put"
@@ -37,6 +39,8 @@ _STORE_RULES: dict[Kind, FaultRule] = {
     Kind.THROTTLED: FaultRule(kind=FaultKind.THROTTLED, share=0.1),
     Kind.SLOW_STORAGE: FaultRule(kind=FaultKind.SLOW, share=0.2, delay_s=0.05),
 }
+DELIVERIES = (Kind.DUPLICATED_EVENT, Kind.ZOMBIE)
+"""A worker is invoked a second time: beside the first one, or when its gang, of which one was killed, is given up."""
 LAYERS = 6
 CALLS = 8
 """Forward passes of each worker in an attempt of ``trial.PLAN``: 4 iterations of at least 2 micro-batches."""
@@ -57,11 +61,18 @@ class Fault:
 
     def model_args(self, marker: str) -> dict[str, Any]:
         """Arguments of ``source/struck.py``; which layer, and so which stage, and when, follow from the seed."""
-        if self.kind in _STORE_RULES:
+        if self.kind in _STORE_RULES or self.kind is Kind.DUPLICATED_EVENT:
             return {}
         chance = random.Random(f"{self.kind}/{self.seed}")
         place = {"layer": chance.randrange(LAYERS), "call": chance.randint(1, CALLS)}
-        return {**place, "how": self.kind.value, "marker": marker}
+        how = Kind.KILL if self.kind is Kind.ZOMBIE else self.kind
+        return {**place, "how": how.value, "marker": marker}
+
+    def invoked_again(self, places: list[tuple[int, int]]) -> tuple[int, int] | None:
+        """The worker of the first attempt that is invoked a second time, if one is."""
+        if self.kind not in DELIVERIES:
+            return None
+        return random.Random(f"{self.kind}/{self.seed}/again").choice(places)
 
 
 def faults(kinds: tuple[Kind, ...], runs: int, seed: int) -> list[Fault]:
