@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import overhead, pipeline, planner, prediction, scatter_reduce, synth
+from bench import detection, overhead, pipeline, planner, prediction, scatter_reduce, synth
 from runtime.errors import FuncpipeError
 
-BENCHES = (scatter_reduce, pipeline, overhead, synth, planner, prediction)
+BENCHES = (scatter_reduce, pipeline, overhead, synth, planner, prediction, detection)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from runtime.source import source_sha256
 from runtime.spec import DataSpec
 
 CHARGPT = Path(__file__).resolve().parent.parent / "examples" / "chargpt"
+SLOW_LAYERS = Path(__file__).resolve().parent / "slow_layers"
 LAYERS_BESIDE_BLOCKS = 2
 """Of chargpt: its embedding and its head."""
 CHARACTERS = 100_000
@@ -63,18 +65,80 @@ def chargpt_manifest(
         planned_s: predicted seconds of an iteration.
         context, width: symbols of a sample; elements of the vector of a symbol.
     """
-    dataset = chargpt_data(context)
-    batch = micro_batches * micro_batch_size
+    arguments = {"context": context, "width": width, "blocks": sum(layers) - LAYERS_BESIDE_BLOCKS}
+    return _manifest(
+        _Job(
+            folder=CHARGPT,
+            model={"factory": "model:gpt", "args": arguments},
+            data={"factory": "data:standard_library", "args": {"context": context, "characters": CHARACTERS}},
+            dataset=chargpt_data(context),
+            optimizer={"name": "adamw", "lr": 0.003, "betas": [0.9, 0.98]},
+        ),
+        layers=layers,
+        replicas=replicas or [1] * len(layers),
+        iterations=iterations,
+        batch=micro_batches * micro_batch_size,
+        micro_batch=micro_batch_size,
+        schedule=schedule,
+        synchronisation=synchronisation,
+        planned_s=planned_s,
+        segment={"timeout_s": 900, "stall_timeout_s": 120.0},
+    )
+
+
+def slow_manifest(
+    *, layers: Sequence[int], replicas: Sequence[int], seconds: float, stall_timeout_s: float
+) -> Manifest:
+    """``slow_layers``, whose first layer takes ``seconds``, for more iterations than anybody waits for."""
+    return _manifest(
+        _Job(
+            folder=SLOW_LAYERS,
+            model={"factory": "model:build", "args": {"layers": sum(layers), "seconds": seconds}},
+            data={"factory": "model:data", "args": {}},
+            dataset=load_dataset(DataSpec(factory="model:data", args={}), SLOW_LAYERS),
+            optimizer={"name": "sgd", "lr": 0.1},
+        ),
+        layers=layers,
+        replicas=replicas,
+        iterations=1_000_000,
+        batch=32,
+        micro_batch=4,
+        segment={"timeout_s": 900, "stall_timeout_s": stall_timeout_s, "attempts": 2},
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained; ``folder`` holds its modules."""
+
+    folder: Path
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    dataset: Dataset
+    optimizer: Mapping[str, Any]
+
+
+def _manifest(
+    job: _Job,
+    *,
+    layers: Sequence[int],
+    replicas: Sequence[int],
+    iterations: int,
+    batch: int,
+    micro_batch: int,
+    segment: Mapping[str, Any],
+    schedule: str = "gpipe",
+    synchronisation: Mapping[str, Any] | None = None,
+    planned_s: float = 0.0,
+) -> Manifest:
     ends = [sum(layers[: index + 1]) for index in range(len(layers))]
     nothing = dict.fromkeys(("compute_s", "upload_s", "download_s", "synchronise_s", "usd_per_iteration"), 0.0)
+    dataset = job.dataset
     document = {
         "schema_version": SCHEMA_VERSION,
-        "name": "chargpt",
-        "model": {
-            "factory": "model:gpt",
-            "args": {"context": context, "width": width, "blocks": ends[-1] - LAYERS_BESIDE_BLOCKS},
-        },
-        "data": {"factory": "data:standard_library", "args": {"context": context, "characters": CHARACTERS}},
+        "name": "bench",
+        "model": dict(job.model),
+        "data": dict(job.data),
         "dataset": {
             "train_samples": dataset.train_samples,
             "test_samples": dataset.test_samples,
@@ -82,9 +146,9 @@ def chargpt_manifest(
         },
         "training": {
             "loss": "cross_entropy",
-            "optimizer": {"name": "adamw", "lr": 0.003, "betas": [0.9, 0.98]},
+            "optimizer": dict(job.optimizer),
             "global_batch_size": batch,
-            "micro_batch_size": micro_batch_size,
+            "micro_batch_size": micro_batch,
             "iterations": iterations,
             "seed": 0,
         },
@@ -103,9 +167,9 @@ def chargpt_manifest(
                 **({"synchronisation": dict(synchronisation)} if synchronisation else {}),
                 "predicted": {**nothing, "memory_mb": 0.0},
             }
-            for count, end, degree in zip(layers, ends, replicas or [1] * len(layers), strict=True)
+            for count, end, degree in zip(layers, ends, replicas, strict=True)
         ],
-        "segment": {"iterations": iterations, "timeout_s": 900, "stall_timeout_s": 120.0, "checkpoint_s": 0.0},
+        "segment": {"iterations": iterations, "checkpoint_s": 0.0, **segment},
         "spending": NO_BUDGET,
         "package": {"source": "."},
         "on_destroy": "delete",
@@ -113,6 +177,6 @@ def chargpt_manifest(
             "iteration_s": planned_s,
             **dict.fromkeys(("total_s", "usd_per_iteration", "usd_total", "objective", "gap"), 0.0),
         },
-        "hashes": {"job": "0" * 64, "profile": "0" * 64, "source": source_sha256(CHARGPT)},
+        "hashes": {"job": "0" * 64, "profile": "0" * 64, "source": source_sha256(job.folder)},
     }
     return parse_manifest(json.dumps(document), "bench")

@@ -33,7 +33,13 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _verb(verbs, "up", _up, "start the emulator, ready for cdk deploy", "funcpipe local up")
+    up = _verb(verbs, "up", _up, "start the emulator, ready for cdk deploy", "funcpipe local up")
+    up.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep S3's objects on disk: if the emulator dies, the next `up --keep` has them again, and runs can be "
+        "resumed when their stack is deployed again",
+    )
     _verb(verbs, "status", _status, "say whether the emulator is running", "funcpipe local status --json")
     _verb(verbs, "down", _down, "stop the emulator and forget all it holds", "funcpipe local down")
     _verb(verbs, "env", _env, "print its environment variables for a shell", 'eval "$(funcpipe local env)"; aws s3 ls')
@@ -79,7 +85,7 @@ def _described(emulator: Emulator) -> dict[str, Any]:
 def _up(args: argparse.Namespace, screen: Any) -> int:
     screen.info("starting the local emulator")
     try:
-        emulator, started = control.up(Path.cwd())
+        emulator, started = control.up(Path.cwd(), keep=args.keep)
     except control.EmulatorError as error:
         raise FuncpipeError(str(error)) from None
     verb = "started" if started else "was running already"

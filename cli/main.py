@@ -37,6 +37,7 @@ COMMANDS = (
     "report",
     "export",
     "stop",
+    "chaos",
 )
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

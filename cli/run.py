@@ -74,7 +74,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         from launch.staging import source_folder, stage_run
 
         with old_run(args.resume) as old:
-            stage_run(manifest, source_folder(manifest, args.manifest), name, gang.artifacts, old)
+            source = source_folder(manifest, args.manifest)
+            stage_run(manifest, source, name, gang.artifacts, old, screen.warn)
     except KeyboardInterrupt:
         raise Interrupted(f"run {name} was NOT started: interrupted while it was being prepared.") from None
     runs.add(

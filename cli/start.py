@@ -75,7 +75,7 @@ def start(args: argparse.Namespace, screen: Screen) -> int:
             weights = "initial weights" if args.resume is None else f"the last checkpoint of {args.resume}"
             screen.info(f"{run}: uploading data and {weights} to {deployment.artifacts_url}")
             with old_run(args.resume) as old:
-                stage_run(manifest, source, run, store, old)
+                stage_run(manifest, source, run, store, old, screen.warn)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {run} was NOT started: interrupted while it was being prepared. Nothing runs and nothing is "

@@ -1,14 +1,15 @@
 """A new run that goes on from an old one's last commit, under any plan of the same training (docs/protocol.md)."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from runtime import keys
-from runtime.checkpoint import copy_layers
+from runtime.checkpoint import CheckpointError, copy_layers
 from runtime.errors import UserInputError
 from runtime.manifest import Manifest, parse_manifest
-from runtime.outcome import last_commit
+from runtime.outcome import commits_back, last_commit
 from runtime.records import Commit
 from runtime.store import KeyNotFound, Store
 
@@ -68,22 +69,39 @@ def commit_to_resume(old: OldRun, manifest: Manifest) -> Commit:
     return commit
 
 
-def copied_commit(old: OldRun, commit: Commit, artifacts: Store, run: str) -> Commit:
+def copied_commit(
+    old: OldRun, commit: Commit, artifacts: Store, run: str, tell: Callable[[str], object] = lambda text: None
+) -> Commit:
     """The commit that run ``run`` begins with: the old one's state, copied file by file, at the old one's iteration.
 
+    Of a damaged commit nothing is used: then it is the one before it, as far back as files are kept.
     What the old run has cost is its own: the new one's budget begins at nothing.
 
+    Args:
+        tell: is told of a commit that is passed over, and why.
+
     Raises:
-        CheckpointError: a file of the old run is missing or damaged.
+        CheckpointError: a file of each commit is missing or damaged; of the newest one, which.
     """
-    return Commit(
-        number=0,
-        base=None,
-        iteration=commit.iteration,
-        layers=copy_layers(old.store, old.run, commit, artifacts, run),
-        reason=None,
-        billed_s=0.0,
-        spent_usd=0.0,
-        resumed_from=old.run,
-        at=time.time(),
-    )
+    newest: CheckpointError | None = None
+    for candidate in commits_back(old.store, old.run, commit):
+        try:
+            layers = copy_layers(old.store, old.run, candidate, artifacts, run)
+        except CheckpointError as error:
+            newest = newest or error
+            what = f"commit {candidate.name} of run {old.run}, of {candidate.iteration} iterations,"
+            tell(f"{what} is passed over: {error}")
+            continue
+        return Commit(
+            number=0,
+            base=None,
+            iteration=candidate.iteration,
+            layers=layers,
+            reason=None,
+            billed_s=0.0,
+            spent_usd=0.0,
+            resumed_from=old.run,
+            at=time.time(),
+        )
+    assert newest is not None, "there is at least the commit itself"
+    raise newest

@@ -1,6 +1,7 @@
 """What a run needs in its artifact store before workers start: manifest, data shards, initial layers, commit 0."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -30,11 +31,19 @@ def source_folder(manifest: Manifest, manifest_path: Path) -> Path:
     return folder
 
 
-def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store, resume: OldRun | None = None) -> None:
+def stage_run(
+    manifest: Manifest,
+    source: Path,
+    run: str,
+    artifacts: Store,
+    resume: OldRun | None = None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> None:
     """Claims the run id, then uploads all that the workers will read. Data that is there already is not sent again.
 
     Args:
         resume: begin with the state that this run ended with, rather than with the model's initial weights.
+        tell: is told of commits of that run that are damaged, and passed over.
 
     Raises:
         UserInputError: the run id is taken, the data or the model is not what the plan was made for, or ``resume``
@@ -60,7 +69,7 @@ def stage_run(manifest: Manifest, source: Path, run: str, artifacts: Store, resu
         raise UserInputError(f"the run id {run!r} is used already. Choose another with --run, or leave --run out.")
     write_shards(dataset, artifacts)
     if resume is not None and before is not None:
-        commit = copied_commit(resume, before, artifacts, run)
+        commit = copied_commit(resume, before, artifacts, run, tell)
     else:
         commit = _initial_commit(model, artifacts, run)
     put_once(artifacts, keys.commit(run, keys.INITIAL), commit.model_dump_json().encode())

@@ -54,11 +54,14 @@ def status(project: Path) -> Emulator | None:
     return emulator
 
 
-def up(project: Path, *, bootstrap: bool = True) -> tuple[Emulator, bool]:
+def up(project: Path, *, bootstrap: bool = True, keep: bool = False, port: int | None = None) -> tuple[Emulator, bool]:
     """Starts the project's emulator and prepares it for ``cdk deploy``.
 
     Args:
         bootstrap: False leaves that preparation out, for projects in which nothing will be deployed.
+        keep: S3's objects are kept on disk, and those of an emulator that was started so and has died are there again.
+            All else (stacks, functions, executions, logs) an emulator forgets when it ends, in any case.
+        port: by default a free one.
 
     Returns:
         The emulator, and whether this call started it (False: it was running).
@@ -73,7 +76,7 @@ def up(project: Path, *, bootstrap: bool = True) -> tuple[Emulator, bool]:
         if running is not None and running.alive:
             return running, False
         _clear(folder)
-        emulator = _start(folder)
+        emulator = _start(folder, keep, port)
         try:
             if bootstrap:
                 _bootstrap(emulator)
@@ -95,7 +98,23 @@ def down(project: Path) -> Emulator | None:
             _end(folder, emulator)
         else:
             _clear(folder)
+        shutil.rmtree(folder.objects, ignore_errors=True)
     return emulator if was_alive else None
+
+
+def restart(project: Path) -> Emulator:
+    """Kills the project's emulator, as a crash would, and starts it again at the same address; what is kept is there.
+
+    Raises:
+        EmulatorError: it was not running, or does not start again.
+    """
+    emulator = status(project)
+    if emulator is None:
+        raise EmulatorError(f"The local emulator is not running (project folder: {project}).")
+    os.kill(emulator.pid, signal.SIGKILL)
+    while _running(emulator):
+        time.sleep(_POLL_S)
+    return up(project, keep=emulator.keeps, port=emulator.port)[0]
 
 
 @contextmanager
@@ -106,9 +125,9 @@ def _locked(folder: StateFolder) -> Iterator[None]:
         yield
 
 
-def _start(folder: StateFolder) -> Emulator:
+def _start(folder: StateFolder, keep: bool, port: int | None) -> Emulator:
     for attempt in range(_PORT_TRIES):
-        emulator = _spawn(folder, _free_port())
+        emulator = _spawn(folder, port or _free_port(), keep)
         try:
             if _await_health(emulator):
                 return emulator
@@ -118,12 +137,12 @@ def _start(folder: StateFolder) -> Emulator:
         log = _tail(folder.log)
         _end(folder, emulator)
         # Another process can take a free port before the emulator does.
-        if "already in use" not in log or attempt == _PORT_TRIES - 1:
+        if "already in use" not in log or port is not None or attempt == _PORT_TRIES - 1:
             raise EmulatorError(f"The emulator did not start. The end of {folder.log}:\n{log}")
     raise AssertionError("the last attempt returns or raises")
 
 
-def _spawn(folder: StateFolder, port: int) -> Emulator:
+def _spawn(folder: StateFolder, port: int, keep: bool) -> Emulator:
     python = HOME / ".venv-emulator" / "bin" / "python"
     if not python.exists():
         raise EmulatorError(f"{python} does not exist. Run `make setup` in {HOME}.")
@@ -131,6 +150,8 @@ def _spawn(folder: StateFolder, port: int) -> Emulator:
     folder.files.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "localaws.server", "--port", str(port), "--folder", str(folder.files)]
     command += ["--function-python", str(functions if functions.exists() else sys.executable)]
+    if keep:
+        command += ["--objects", str(folder.objects)]
     with open(folder.log, "wb") as log:
         process = subprocess.Popen(
             command,
@@ -142,7 +163,7 @@ def _spawn(folder: StateFolder, port: int) -> Emulator:
             start_new_session=True,
         )
     started = processes.start_time(process.pid)
-    emulator = Emulator(process.pid, started or "", port, str(folder.files), str(folder.log))
+    emulator = Emulator(process.pid, started or "", port, str(folder.files), str(folder.log), keep)
     # Before anything can interrupt us: what is recorded can be ended by `down`.
     folder.save(emulator)
     return emulator

@@ -17,10 +17,11 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from localaws.guardian import Guardian
 from localaws.log_pipe import LogPipe
-from localaws.processes import kill_group, peak_resident_bytes, resident_bytes
+from localaws.processes import kill_group, peak_resident_bytes, resident_bytes, signal_group
 from localaws.runtime_api import Invocation, Outcome, RuntimeApi, error_outcome
 
 INIT_TIMEOUT_S = 120.0
@@ -70,6 +71,8 @@ class ExecutionEnvironment:
 
     def __init__(self, function: FunctionVersion, host: Host) -> None:
         self.function = function
+        self.token = uuid4().hex
+        """Session token of its credentials, as each environment has one of its own on Lambda, too."""
         self._host = host
         self._api = RuntimeApi()
         self._log = LogPipe()
@@ -113,6 +116,11 @@ class ExecutionEnvironment:
         log += [f"END RequestId: {request_id}", self._report(request_id, duration_s) + status]
         self._init_s = None
         return Result(outcome, log)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the process and its children."""
+        if self._process is not None and not self._exited.is_set():
+            signal_group(self._process.pid, number)
 
     def stop(self) -> None:
         """Ends the process and its children and removes its temporary folder. May be called again, by any thread."""
@@ -185,6 +193,7 @@ class ExecutionEnvironment:
             "OPENBLAS_NUM_THREADS": threads,
             "AWS_EC2_METADATA_DISABLED": "true",
             **dict(self.function.variables),
+            "AWS_SESSION_TOKEN": self.token,
             "_HANDLER": self.function.handler,
             "LAMBDA_TASK_ROOT": str(self.function.code),
             "AWS_LAMBDA_RUNTIME_API": self._api.address,

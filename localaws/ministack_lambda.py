@@ -9,8 +9,11 @@ which would make its log group anew.
 
 import io
 import json
+import os
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ from ministack.core.responses import error_response_json
 from ministack.services import cloudwatch_logs, lambda_svc
 from ministack.services.cloudformation import provisioners
 
-from localaws.execution_environment import FunctionVersion
+from localaws.execution_environment import FunctionVersion, Result
+from localaws.faults import Action, Faults
 from localaws.ministack_version import require_adapted_version
 from localaws.pool import Pool
 from localaws.runtime_api import MAX_PAYLOAD_BYTES, error_outcome
@@ -28,13 +32,22 @@ from localaws.runtime_api import MAX_PAYLOAD_BYTES, error_outcome
 MAX_ASYNC_PAYLOAD_BYTES = 1_048_576
 """docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 2026-11-21."""
 
+CLOCK = Path(__file__).parent / "clock"
+"""Holds what gives a Python process a wrong wall clock."""
+
 Record = dict[str, Any]
 
 
-def install(pool: Pool, code_folder: Path, endpoint: str) -> None:
-    """Puts the adapter in place. ``code_folder`` receives unpacked code; functions reach AWS at ``endpoint``."""
+def install(pool: Pool, code_folder: Path, endpoint: str, faults: Faults) -> None:
+    """Puts the adapter in place.
+
+    Args:
+        code_folder: receives unpacked code.
+        endpoint: functions reach AWS there.
+        faults: what invocations meet.
+    """
     require_adapted_version()
-    _run_in_pool(pool, CodeFolder(code_folder), endpoint)
+    _run_in_pool(pool, CodeFolder(code_folder), endpoint, faults)
     _end_processes(pool)
     _limit_requests()
     _reserve_concurrency()
@@ -59,7 +72,7 @@ class CodeFolder:
         return target
 
 
-def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str) -> None:
+def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str, faults: Faults) -> None:
     dispatch = lambda_svc._execute_function_dispatch
 
     def dispatch_in_pool(func: Record, config: Record, event: object, request_id: str, started: float) -> Record:
@@ -70,7 +83,7 @@ def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str) -> None:
             log: list[str] = []
         elif config.get("Runtime", "").startswith("python"):
             payload = json.dumps(event, ensure_ascii=False).encode()
-            result = pool.invoke(function_version(func, config, code, endpoint), payload, request_id)
+            result = _invoke(pool, function_version(func, config, code, endpoint), payload, request_id, faults)
             outcome, log = result.outcome, result.log
         else:
             return dispatch(func, config, event, request_id, started)
@@ -79,6 +92,26 @@ def _run_in_pool(pool: Pool, code: CodeFolder, endpoint: str) -> None:
         return {**answer, "error": True} if outcome.failed else answer
 
     lambda_svc._execute_function_dispatch = dispatch_in_pool
+
+
+def _invoke(pool: Pool, function: FunctionVersion, payload: bytes, request_id: str, faults: Faults) -> Result:
+    """Runs the function; with the faults that are due to it."""
+    rule = faults.run(function.name) if faults.armed else None
+    if rule is None:
+        return pool.invoke(function, payload, request_id)
+    if rule.action is Action.SHIFT_CLOCK:
+        return pool.invoke(_with_clock(function, rule.seconds), payload, request_id)
+    both = ThreadPoolExecutor(2)
+    results = [both.submit(pool.invoke, function, payload, name) for name in (request_id, str(uuid4()))]
+    both.shutdown(wait=False)  # the one that does not count may go on for long
+    return results[rule.answer % 2].result()
+
+
+def _with_clock(function: FunctionVersion, ahead_s: float) -> FunctionVersion:
+    """The function as one whose environments, which no other shares, have a wrong wall clock."""
+    path = f"{function.code}{os.pathsep}{CLOCK}"
+    wrong = {"LOCALAWS_CLOCK_SHIFT_S": str(ahead_s), "PYTHONPATH": path}
+    return replace(function, variables=tuple(sorted({**dict(function.variables), **wrong}.items())))
 
 
 def function_version(func: Record, config: Record, code: CodeFolder, endpoint: str) -> FunctionVersion:

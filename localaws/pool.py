@@ -27,6 +27,12 @@ class Pool:
         finally:
             self._give_back(environment)
 
+    def process(self, token: str) -> Callable[[int], None]:
+        """Sends signals to the process of the busy environment that has ``token``; to nobody if there is none."""
+        with self._lock:
+            found = [environment for environment in self._busy if environment.token == token]
+        return found[0].signal if found else lambda number: None
+
     def drop(self, belongs: Callable[[FunctionVersion], bool], *, busy: bool = True) -> None:
         """Ends the environments of the functions for which ``belongs`` is true; without ``busy`` only idle ones."""
         with self._lock:

@@ -66,9 +66,14 @@ def peak_resident_bytes(pid: int) -> int:
 
 def kill_group(group: int) -> None:
     """Ends every process of a process group at once; nothing happens when there is none."""
+    signal_group(group, signal.SIGKILL)
+
+
+def signal_group(group: int, number: int) -> None:
+    """Sends a signal to every process of a process group; nothing happens when there is none."""
     # macOS answers EPERM for a group whose only members await being reaped.
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(group, number)
 
 
 def _ps(pid: int, columns: str) -> str:

@@ -3,7 +3,7 @@
     python -m localaws.server --port 4566 --folder STATE --function-python PYTHON
 
 Runs in the emulator's own environment. Everything it keeps is in memory, but for ``--folder``: unpacked functions and
-their temporary files.
+their temporary files; and for S3's objects where ``--objects`` is given.
 """
 
 import argparse
@@ -17,14 +17,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--function-python", type=Path, required=True, help="Python with awslambdaric")
+    parser.add_argument("--objects", type=Path, help="folder for what S3 holds; what is there already is held, too")
     options = parser.parse_args()
     del sys.argv[1:]  # MiniStack's own main() reads it too
-    configure(options.port, options.folder)
+    configure(options.port, options.folder, options.objects)
     serve(options.port, options.folder, options.function_python)
 
 
-def configure(port: int, folder: Path) -> None:
+def configure(port: int, folder: Path, objects: Path | None) -> None:
     """MiniStack reads its settings from the environment, when it is imported."""
+    if objects is not None:
+        os.environ |= {"S3_PERSIST": "1", "S3_DATA_DIR": str(objects)}
     os.environ |= {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
@@ -41,8 +44,9 @@ def serve(port: int, folder: Path, function_python: Path) -> None:
     # Imported only now: configure() comes first.
     import ministack.app
 
-    from localaws import ministack_lambda, ministack_others, ministack_s3, ministack_stepfunctions
+    from localaws import ministack_faults, ministack_lambda, ministack_others, ministack_s3, ministack_stepfunctions
     from localaws.execution_environment import Host
+    from localaws.faults import Faults
     from localaws.guardian import Guardian
     from localaws.pool import Pool
 
@@ -51,10 +55,12 @@ def serve(port: int, folder: Path, function_python: Path) -> None:
     for place in (environments, code):
         place.mkdir(parents=True, exist_ok=True)
     pool = Pool(Host(function_python, environments, guardian))
+    faults = Faults()
     ministack_others.install()
     ministack_s3.install()
     ministack_stepfunctions.install()
-    ministack_lambda.install(pool, code, f"http://127.0.0.1:{port}")
+    ministack_lambda.install(pool, code, f"http://127.0.0.1:{port}", faults)
+    ministack_faults.install(faults, pool)
     try:
         ministack.app.main()
     finally:

@@ -17,6 +17,8 @@ class Emulator:
     port: int
     folder: str
     log: str
+    keeps: bool = False
+    """S3's objects are on disk, and outlive it."""
 
     @property
     def endpoint(self) -> str:
@@ -51,6 +53,11 @@ class StateFolder:
     def files(self) -> Path:
         """What one emulator keeps on disk; removed with it."""
         return self.path / "run"
+
+    @property
+    def objects(self) -> Path:
+        """What S3 of an emulator started with ``keep`` holds: it outlives the emulator, until `down`."""
+        return self.path / "objects"
 
     @property
     def _record(self) -> Path:

@@ -32,6 +32,8 @@ class Diverged(FuncpipeError):
     """The loss or a parameter is not finite any more."""
 
 
+_RESUME = "A run that resumes this one goes on from the newest commit that is whole."
+
 _HELD = ("param/", "buffer/", "hidden/")
 
 
@@ -108,9 +110,9 @@ def _read_file(store: Store, run: str, name: str) -> bytes | bytearray:
     try:
         body = store.get(key)
     except KeyNotFound:
-        raise CheckpointError(f"{key} is missing, though a commit lists it") from None
+        raise CheckpointError(f"{key} is missing, though a commit lists it. {_RESUME}") from None
     if (found := _digest(body)) != digest:
-        raise CheckpointError(f"{key} is damaged (SHA-256: {found}, committed: {digest})")
+        raise CheckpointError(f"{key} is damaged (SHA-256: {found}, committed: {digest}). {_RESUME}")
     return body
 
 

@@ -51,7 +51,9 @@ class FixtureRun:
         )
         self.root, self.run = root, run
         self.gang = LocalGang(self.manifest, source, run, root, link, threads=1, faults=faults)
-        stage_run(self.manifest, source, run, self.gang.artifacts, resume)
+        self.told: list[str] = []
+        """Of damaged commits, by staging."""
+        stage_run(self.manifest, source, run, self.gang.artifacts, resume, self.told.append)
 
     def train(self) -> "FixtureRun":
         """Runs to the end; fails the test, with the reason, when the run does."""

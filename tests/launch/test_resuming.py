@@ -89,9 +89,39 @@ def test_a_run_that_is_not_there_is_named(tmp_path, broken_off):
         FixtureRun(tmp_path, resume=OldRun("absent", broken_off.gang.artifacts), iterations=10, layers=[8], **JOB)
 
 
-def test_a_damaged_checkpoint_is_not_copied(tmp_path):
-    run = FixtureRun(tmp_path / "old", run="old", iterations=2, layers=[8], **JOB).train()
-    store, file = run.gang.artifacts, run.commits[-1].layers[0]
+def damage(run, commit):
+    """One file of the commit loses its last byte; one that no other commit names."""
+    store, others = run.gang.artifacts, {file for other in run.commits if other != commit for file in other.layers}
+    file = next(file for file in commit.layers if file not in others)
     store.put(layer("old", file), store.get(layer("old", file))[:-1])
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole):
+    """The commit before it is kept, and the new run goes on from that."""
+    run = FixtureRun(tmp_path / "old", run="old", iterations=6, segment_iterations=4, layers=[8], **JOB).train()
+    damage(run, run.commits[-1])
+    new = FixtureRun(
+        tmp_path / "new", run="new", iterations=10, resume=OldRun("old", run.gang.artifacts), layers=[8], **JOB
+    )
+    (passed_over,) = new.told
+    assert "commit 1-0 of run old, of 6 iterations, is passed over" in passed_over and "is damaged" in passed_over
+    assert new.train().commits[0].iteration == 4
+    for name, value in whole.weights.items():
+        assert torch.allclose(new.weights[name], value, rtol=0, atol=1e-5), name
+
+
+def test_a_run_whose_checkpoint_is_damaged_says_so_and_is_not_tried_again(tmp_path):
+    run = FixtureRun(tmp_path, run="old", iterations=6, layers=[8], **JOB)
+    damage(run, run.commits[0])
+    run.gang.start()
+    run.gang.wait()
+    assert "is damaged (SHA-256: " in run.gang.stop_reason and "resumes this one" in run.gang.stop_reason
+    assert len(run.outcomes) == 2, "the initial commit and one abort"
+
+
+def test_a_checkpoint_none_of_which_is_whole_is_not_copied(tmp_path):
+    run = FixtureRun(tmp_path / "old", run="old", iterations=2, layers=[8], **JOB).train()
+    for commit in run.commits:
+        damage(run, commit)
     with pytest.raises(CheckpointError, match="is damaged"):
-        FixtureRun(tmp_path / "new", resume=OldRun("old", store), iterations=10, layers=[8], **JOB)
+        FixtureRun(tmp_path / "new", resume=OldRun("old", run.gang.artifacts), iterations=10, layers=[8], **JOB)
