@@ -16,6 +16,7 @@ from launch.resuming import OldRun
 from launch.run_records import RunRecords
 from localaws.arming import Struck, Write, arm, struck
 from runtime import keys
+from runtime.account import hung
 from runtime.checkpoint import load_weights
 from runtime.errors import FuncpipeError
 from runtime.manifest import Manifest
@@ -40,7 +41,7 @@ class Price:
     """What a run's Lambda invocations cost, in USD, told from two sides.
 
     An aborted attempt is counted as the most that it can have cost, so ``counted`` may be above ``reported`` for a run
-    that has some.
+    that has some. Of a worker that is invoked twice, the second invocation is billed and not counted.
     """
 
     counted: float
@@ -135,7 +136,8 @@ def _attempt(stack: Stack, fault: Fault | None, run: str, expected: Weights | No
     audits = [audit(each) for each in records]
     weights, wrong = _weights(stack, records[-1], [fact for each in audits for fact in each.wrong])
     aborted = sum(each.aborted for each in audits)
-    if price is not None and not resumed and not price.agrees(aborted=aborted > 0):
+    comparable = fault is None or fault.kind is not Kind.DUPLICATED_EVENT
+    if price is not None and comparable and not resumed and not price.agrees(aborted=aborted > 0):
         wrong += (f"counted {price.counted:.6f} USD of compute, reported {price.reported:.6f} USD",)
     return Trial(
         fault=fault,
@@ -226,6 +228,8 @@ def _counted(records: RunRecords) -> float:
     manifest = records.manifest
     committed = {(number - 1, commit.attempt) for number, commit in records.commits.items() if number}
     usd = sum(aborted_s(manifest, abort) * gang_usd_per_s(manifest) for abort in records.aborts.values())
+    aborts = [(keys.GangKeys(records.run, *gang), abort) for gang, abort in records.aborts.items()]
+    usd += hung(records.store, manifest, aborts)[1]
     for (segment, attempt_number, stage, _), summary in records.summaries.items():
         if (segment, attempt_number) in committed:
             usd += billed_s(summary) * worker_usd_per_s(manifest.stages[stage], manifest.spending.prices)

@@ -152,6 +152,9 @@ def _spawn(folder: StateFolder, port: int, keep: bool) -> Emulator:
     command += ["--function-python", str(functions if functions.exists() else sys.executable)]
     if keep:
         command += ["--objects", str(folder.objects)]
+        # The bootstrap stack is forgotten with all others, and would not be made again beside its bucket.
+        for assets in folder.objects.glob("*/cdk-*-assets-*"):
+            shutil.rmtree(assets)
     with open(folder.log, "wb") as log:
         process = subprocess.Popen(
             command,

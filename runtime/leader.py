@@ -1,39 +1,21 @@
 """What a gang's leader does besides its own work: the gang's time and money, the segment's end, the commit."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from runtime import keys
+from runtime.account import Account
 from runtime.allowance import Allowance
 from runtime.barrier import LEADER
 from runtime.closing import files_of, sweep, write_commit
 from runtime.errors import FuncpipeError
 from runtime.mailbox import OUTCOME_POLL_S, Mailbox
 from runtime.manifest import Manifest
-from runtime.outcome import read_outcome
-from runtime.records import Abort, Commit, End, EndReason, Go, Ready, WorkerEvent, WorkerSummary
+from runtime.records import Commit, End, EndReason, Go, Ready, WorkerEvent, WorkerSummary
 from runtime.segment_end import LeadersEnd
-from runtime.spending import aborted_s, aborted_usd, billed_s, committed_usd
-from runtime.store import KeyNotFound, Store
+from runtime.store import KeyNotFound
 from runtime.store_wrappers import TrafficCounter
-
-
-class Account:
-    """What the run has been billed for up to a gang's start: until the last commit, and by the attempts since."""
-
-    def __init__(self, artifacts: Store, manifest: Manifest, event: WorkerEvent, base: Commit) -> None:
-        earlier = [keys.GangKeys(event.run, event.segment, attempt) for attempt in range(event.attempt)]
-        aborts = [outcome for gang in earlier if isinstance(outcome := read_outcome(artifacts, gang), Abort)]
-        self._manifest = manifest
-        self.spent_usd = base.spent_usd + sum(aborted_usd(manifest, abort) for abort in aborts)
-        self.billed_s = base.billed_s + manifest.workers * sum(aborted_s(manifest, abort) for abort in aborts)
-
-    def with_gang(self, summaries: Iterable[WorkerSummary]) -> tuple[float, float]:
-        """Seconds and USD when the gang's workers have ended."""
-        told = list(summaries)
-        seconds = self.billed_s + sum(billed_s(summary) for summary in told)
-        return seconds, self.spent_usd + committed_usd(self._manifest, told)
 
 
 class Leader:

@@ -22,19 +22,14 @@ class Raising(nn.Module):
 
 
 class Dying(nn.Linear):
-    unless = None  # a file: only the first worker that does not find it dies, and leaves it there
-
     def forward(self, x):
-        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ and not (self.unless and os.path.exists(self.unless)):
-            if self.unless:
-                open(self.unless, "x").close()
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(x)
 
 
-def build(fail=False, die=False, unless=None):
+def build(fail=False, die=False):
     last = Raising() if fail else Dying(8, 3) if die else nn.Linear(8, 3)
-    last.unless = unless
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), last)
 """
 

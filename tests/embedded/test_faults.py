@@ -6,8 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from cli.main import main
 from runtime import keys
@@ -15,6 +13,9 @@ from runtime.records import Abort, Failure, parse_outcome
 from tests.cli.project import write_training_project
 from tests.conftest import RunningEmulator
 from tests.embedded.cdk import cdk
+
+COMMIT_SEED = 0
+"""Of a zombie that is killed at its commit."""
 
 
 @pytest.fixture
@@ -61,25 +62,34 @@ def test_a_killed_function_is_told_of_and_stops_its_gang(
             assert Failure.model_validate_json(record).kind == "aborted", "it did not wait for its stall time-out"
 
 
-def test_a_run_whose_worker_is_killed_once_ends_with_the_weights_of_one_that_is_not(
-    emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_that_meet_faults_end_with_the_weights_of_one_that_does_not(
+    emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The deployed model dies where a file is not there yet, so the second run meets no fault."""
-    arguments = {"die": True, "unless": str(tmp_path / "died")}
-    manifest = deployed(emulator, tmp_path, model_args=arguments)
+    """The leader is killed as it commits: its commit comes when the next attempt has begun, and is refused."""
+    manifest = deployed(emulator, tmp_path)
     monkeypatch.chdir(emulator.project)
-    s3, bucket = emulator.client("s3"), artifact_bucket(emulator, manifest)
-    weights, attempts = [], []
-    for run in [f"run-{uuid4().hex[:8]}" for _ in range(2)]:
-        assert main(["start", str(manifest), "--local", "--run", run, "--wait", "--json"]) == 0
-        assert main(["export", run, "-o", str(tmp_path / run)]) == 0
-        weights.append(load_file(tmp_path / run))
-        listed = s3.list_objects_v2(Bucket=bucket, Prefix=keys.outcomes_prefix(run))["Contents"]
-        attempts.append(sorted(item["Key"].removeprefix(keys.outcomes_prefix(run)) for item in listed))
-    assert attempts == [["0-0.json", "0-1.json", "initial.json"], ["0-0.json", "initial.json"]]
-    struck, spared = weights
-    assert struck.keys() == spared.keys()
-    assert all(torch.equal(struck[name], spared[name]) for name in spared)
+    assert main(["chaos", str(manifest), "--kind", "zombie", "--runs", "1", "--seed", str(COMMIT_SEED), "--json"]) == 0
+    told_of = told(capsys)
+    assert (told_of["runs"], told_of["passed"]) == (1, 1)
+    (trial,) = told_of["trials"]
+    assert trial["met"] and trial["equal"] and trial["wrong"] == []
+    assert (trial["aborted"], trial["refused_outcomes"]) == (1, 1)
+    price = told_of["without_fault"]["price"]
+    assert price["invocations"] == 3 and abs(price["counted"] - price["reported"]) <= price["tail"]
+
+
+def test_faults_that_cannot_be_made_are_refused(
+    emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(emulator.project)
+    manifest = write_training_project(tmp_path / "p", name=f"job{uuid4().hex[:8]}")
+    for options, said in (
+        (["--kind", "melt"], "there is no such fault. Known: kill, hang"),
+        (["--runs", "0"], "--runs must be at least 1"),
+        ([], "is not deployed. Deploy it with"),
+    ):
+        assert main(["chaos", str(manifest), *options]) == 2
+        assert said in capsys.readouterr().err
 
 
 def artifact_bucket(emulator: RunningEmulator, manifest: Path) -> str:

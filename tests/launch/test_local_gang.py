@@ -172,6 +172,15 @@ def test_a_segment_that_does_not_fit_its_life_time_says_what_to_do(tmp_path):
     assert next(outcome for outcome in run.outcomes if isinstance(outcome, Abort)).retryable is False
 
 
+def test_a_stage_saves_its_layers_while_those_before_it_still_compute(tmp_path):
+    """The first stage's last backward pass waits for a layer's file, which only the other stage can have written."""
+    arguments = {"at": 8, "pattern": str(tmp_path / "artifacts/runs/run/layers/00000/*.safetensors")}
+    options = {"model": "tiny:build_waiting", "model_args": arguments, "layers": [2, 1], "iterations": 2}
+    run = FixtureRun(tmp_path, global_batch_size=16, micro_batch_size=4, **options).train()
+    saved = {int(index): s.event.stage for s in run.summaries for index in s.checkpoint}
+    assert saved == {0: 0, 1: 0, 2: 1}
+
+
 def test_a_short_life_time_makes_more_segments_and_the_same_weights(tmp_path):
     options = {"model": "tiny:build_slow", "model_args": {"seconds": 0.02}, "layers": [1, 1, 2], "replicas": [2, 1, 1]}
     options |= {"global_batch_size": 16, "micro_batch_size": 4, "epochs": 8, "predicted_iteration_s": 0.1}
@@ -206,6 +215,18 @@ def test_a_killed_gang_is_tried_again_and_nothing_of_it_is_in_the_result(tmp_pat
     (aborted,) = [outcome for outcome in run.outcomes if isinstance(outcome, Abort)]
     assert (aborted.failure.kind, aborted.retryable) == (FailureKind.DIED, True)
     assert all(torch.equal(run.weights[name], value) for name, value in whole.weights.items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_last_good_checkpoint(tmp_path):
+    optimizer = {"name": "sgd", "lr": 1e30}
+    run = FixtureRun(tmp_path, model="tiny:build", layers=[5, 3], optimizer=optimizer, segment_iterations=1)
+    run.gang.start()
+    run.gang.wait()
+    assert run.gang.failure.kind is FailureKind.DIVERGED
+    assert "The last checkpoint, of 1 iterations, is good" in run.gang.stop_reason
+    (aborted,) = [outcome for outcome in run.outcomes if isinstance(outcome, Abort)]
+    assert not aborted.retryable and run.commits[-1].iteration == 1
+    assert all(torch.isfinite(value).all() for value in run.weights.values())
 
 
 def test_workers_do_not_outlive_the_process_that_started_them(tmp_path):

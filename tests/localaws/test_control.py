@@ -7,8 +7,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from localaws import control, processes
 from localaws.state import Emulator
@@ -86,6 +89,27 @@ def test_a_killed_emulator_is_noticed_and_replaced(checkout: Path, project: Path
         assert started and another.pid != emulator.pid
     finally:
         control.down(project)
+
+
+def test_objects_survive_a_restart_where_they_are_kept_and_no_end_by_down(checkout: Path, project: Path) -> None:
+    emulator, _ = control.up(project, keep=True)
+    try:
+        s3 = s3_client(emulator)
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="runs/a/commit", Body=b"whole")
+        again = control.restart(project)
+        assert again.port == emulator.port and again.pid != emulator.pid and again.keeps
+        assert s3_client(again).get_object(Bucket="kept", Key="runs/a/commit")["Body"].read() == b"whole"
+    finally:
+        control.down(project)
+    assert not control.state_folder(project).objects.exists()
+    with pytest.raises(control.EmulatorError, match="is not running"):
+        control.restart(project)
+
+
+def s3_client(emulator: Emulator) -> Any:
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    return boto3.client("s3", endpoint_url=emulator.endpoint, config=Config(proxies={}), **credentials)
 
 
 def test_never_ends_a_process_that_only_has_the_same_id(project: Path) -> None:

@@ -10,11 +10,13 @@ import pytest
 import torch._dynamo  # noqa: F401 - a worker imports it with its first optimiser, which takes seconds once
 
 from runtime import keys
+from runtime.account import hung
 from runtime.errors import WorkerFailed
 from runtime.handler import handle
 from runtime.outcome import decide, last_commit
-from runtime.records import Abort, Commit, EndReason, WorkerSummary
-from runtime.spending import STOPPING_S, aborted_usd, committed_usd, gang_usd_per_s
+from runtime.records import Abort, Commit, EndReason, Failure, FailureKind, WorkerEvent, WorkerSummary
+from runtime.spending import STOPPING_S, aborted_usd, committed_usd, gang_usd_per_s, worker_usd_per_s
+from runtime.store_memory import MemoryStore
 from tests.gangs import SOURCE, FixtureRun
 from tests.manifests import make_manifest
 
@@ -97,6 +99,25 @@ def test_an_aborted_attempt_is_paid_for_by_the_next_one(tmp_path):
     own = committed_usd(run.manifest, run.summaries)
     assert commit.spent_usd == pytest.approx(own + aborted_usd(run.manifest, abort), abs=0.5 * USD_PER_S)
     assert commit.spent_usd >= own + aborted_usd(run.manifest, abort)
+
+
+def test_a_worker_that_hangs_is_paid_for_until_lambda_ends_it():
+    """Of four, one has died, one has told of its end, one has never begun, and one says nothing."""
+    manifest, store = make_manifest(stages=2, replicas=2, timeout_s=60, **PRICES), MemoryStore()
+    gang = keys.GangKeys("run", 0, 0)
+    died = WorkerEvent(
+        run="run", segment=0, attempt=0, stage=0, replica=0, manifest_sha256=manifest.sha256, commit="initial"
+    )
+    failure = Failure(event=died, kind=FailureKind.DIED, error="killed", at=105.0)
+    abort = Abort(reason="failure", retryable=True, message="m", failure=failure, begun_at=100.0, at=105.0)
+    for place in ((0, 0), (0, 1), (1, 0)):
+        store.put(gang.claim(*place), b"")
+    store.put(gang.failure(0, 1), b"")
+    seconds, usd = hung(store, manifest, [(gang, abort)])
+    assert seconds == 60 - (5 + STOPPING_S)
+    assert usd == pytest.approx(seconds * worker_usd_per_s(manifest.stages[1], manifest.spending.prices))
+    store.put(gang.summary(1, 0), b"")
+    assert hung(store, manifest, [(gang, abort)]) == (0.0, 0.0)
 
 
 def test_an_aborted_attempt_costs_at_most_its_life_time():
