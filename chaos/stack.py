@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ from launch.resuming import OldRun
 from launch.run_records import RunRecords
 from launch.staging import source_folder, stage_run
 from launch.stopping import stop_run
-from localaws import control
+from localaws import arming, control
+from localaws.arming import Struck
+from localaws.faults import Rule
 from localaws.state import Emulator
-from localaws.variables import with_emulator
-from runtime.errors import FuncpipeError, UserInputError
-from runtime.manifest import Manifest, load_manifest
+from runtime.errors import FuncpipeError
+from runtime.manifest import Manifest
 from runtime.store import Store
 from runtime.store_urls import open_reliable_store
 
@@ -44,9 +45,10 @@ class Plan:
 
 
 class Stack:
-    """Starts runs of one plan, one at a time. To be used within ``connected``."""
+    """Starts runs of one plan, one at a time. AWS's environment variables are the emulator's."""
 
     def __init__(self, project: Path, plan: Plan, emulator: Emulator) -> None:
+        """Raises UserInputError when the plan is not deployed."""
         self.project, self.plan, self.emulator = project, plan, emulator
         self.registry = Registry(project)
         self._find()
@@ -54,9 +56,7 @@ class Stack:
     def _find(self) -> None:
         plan = self.plan
         self.deployment: Deployment = find_deployment(plan.manifest, str(plan.path), plan.stack, embedded=True)
-        found = stage_functions(self.deployment.stack)
-        self.function_list = found
-        self.functions = {function.stage: function.name for function in found}
+        self.functions = stage_functions(self.deployment.stack)
 
     @property
     def store(self) -> Store:
@@ -81,22 +81,43 @@ class Stack:
         stage_run(plan.manifest, source_folder(plan.manifest, plan.path), run, self.store, resume)
         return entry
 
-    def start(self, entry: RunEntry) -> None:
+    @contextmanager
+    def started(self, entry: RunEntry) -> Iterator[None]:
+        """The run is started before the block; when that does not end well, no run and no fault goes on."""
         self.registry.add(entry)
         start_execution(self.deployment, entry.run)
+        try:
+            yield
+        except BaseException:
+            self.stop(entry)
+            self.arm([])
+            raise
 
     def await_end(self, entry: RunEntry, limit_s: float) -> Ending | None:
         """How the run ended; None when it did not within ``limit_s``, and has been stopped then."""
-        assert entry.execution_arn is not None
         give_up = time.monotonic() + limit_s
         while time.monotonic() < give_up:
             if (ending := self.ending(entry)) is not None:
                 return ending
             time.sleep(POLL_S)
-        stop_run(RunRecords(self.store, entry.run), entry.execution_arn)
+        self.stop(entry)
         return None
 
+    def stop(self, entry: RunEntry) -> None:
+        stop_run(RunRecords(self.store, entry.run), entry.execution_arn)
+
+    def arm(self, rules: Sequence[Rule]) -> None:
+        """Puts these rules in force, and no others. Raises FuncpipeError when the emulator does not answer."""
+        with _answering():
+            arming.arm(self.emulator, rules)
+
+    def struck(self) -> Struck:
+        """What has happened since. Raises FuncpipeError when the emulator does not answer."""
+        with _answering():
+            return arming.struck(self.emulator)
+
     def ending(self, entry: RunEntry) -> Ending | None:
+        """How the run ended; None while it goes on."""
         assert entry.execution_arn is not None
         state = describe_execution(entry.execution_arn)
         return _LOST if state is None else state.ending()
@@ -132,23 +153,8 @@ class Stack:
 
 
 @contextmanager
-def connected(project: Path, path: Path, stack: str | None) -> Iterator[Stack]:
-    """The stack of the manifest in ``path``; the block talks to the project's emulator.
-
-    Raises:
-        UserInputError: the emulator does not run, or the plan is not deployed on it.
-    """
-    manifest = load_manifest(path)
-    emulator = control.status(project)
-    if emulator is None:
-        raise UserInputError(
-            f"The local emulator is not running (project folder: {project}). Start it with `funcpipe local up`."
-        )
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(with_emulator(before, emulator.environment))
+def _answering() -> Iterator[None]:
     try:
-        yield Stack(project, Plan(path, manifest, stack), emulator)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        yield
+    except OSError as error:
+        raise FuncpipeError(f"the emulator does not answer: {error}. See `funcpipe local status`.") from error

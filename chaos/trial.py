@@ -14,7 +14,8 @@ from launch.billed import invocations
 from launch.registry import RunEntry
 from launch.resuming import OldRun
 from launch.run_records import RunRecords
-from localaws.arming import Struck, Write, arm, struck
+from localaws.arming import Struck, Write
+from localaws.faults import Rule
 from runtime import keys
 from runtime.account import hung
 from runtime.checkpoint import load_weights
@@ -112,26 +113,21 @@ def run_id(fault: Fault | None, prefix: str) -> str:
 
 
 def _attempt(stack: Stack, fault: Fault | None, run: str, expected: Weights | None) -> tuple[Trial, Weights | None]:
-    manifest, began = stack.plan.manifest, time.time()
+    began, limit_s = time.time(), _limit_s(stack.plan.manifest)
     entry = stack.stage(run)
-    arm(stack.emulator, [] if fault is None else rules(fault, manifest, run, stack.functions))
-    stack.start(entry)
-    if restarted := fault is not None and fault.kind is Kind.EMULATOR_RESTART:
-        store = stack.store
-        _await_commit_or_end(stack, entry)
-        stack.restart()
-    ending = stack.await_end(entry, _limit_s(manifest))
-    seen = struck(stack.emulator)
-    arm(stack.emulator, [])
-    if not restarted:
-        store = stack.store
-    records = [RunRecords(store, run)]
+    stack.arm([] if fault is None else _rules(stack, fault, run))
+    with stack.started(entry):
+        restarted = fault is not None and fault.kind is Kind.EMULATOR_RESTART and _restart(stack, entry)
+        ending = stack.await_end(entry, limit_s)
+    seen = stack.struck()
+    stack.arm([])
+    records = [RunRecords(stack.store, run)]
     price = None if restarted else _price(stack, records[0], began)
     resumed = fault is not None and fault.kind in RESUMED and ending is not None and not ending.succeeded
     if resumed:
-        again = stack.stage(f"{run}-on", OldRun(run, store))
-        stack.start(again)
-        ending = stack.await_end(again, _limit_s(manifest))
+        again = stack.stage(f"{run}-on", OldRun(run, stack.store))
+        with stack.started(again):
+            ending = stack.await_end(again, limit_s)
         records.append(RunRecords(stack.store, again.run))
     audits = [audit(each) for each in records]
     weights, wrong = _weights(stack, records[-1], [fact for each in audits for fact in each.wrong])
@@ -164,16 +160,26 @@ def _limit_s(manifest: Manifest) -> float:
     return manifest.segments * worst
 
 
-def _await_commit_or_end(stack: Stack, entry: RunEntry) -> None:
-    """Returns when the first segment has been committed, or, in a run of one segment, its gang has begun."""
+def _rules(stack: Stack, fault: Fault, run: str) -> list[Rule]:
+    return rules(fault, stack.plan.manifest, run, {function.stage: function.name for function in stack.functions})
+
+
+def _restart(stack: Stack, entry: RunEntry) -> bool:
+    """Restarts the emulator when the first segment has been committed, or, in a run of one segment, its gang has begun.
+
+    False when the run has ended before.
+    """
     gang = keys.GangKeys(entry.run, 0, 0)
     awaited = gang.outcome if stack.plan.manifest.segments > 1 else gang.progress(0, 0)
     while stack.ending(entry) is None:
         try:
             stack.store.get(awaited)
-            return
         except KeyNotFound:
             time.sleep(POLL_S)
+        else:
+            stack.restart()
+            return True
+    return False
 
 
 def _weights(stack: Stack, records: RunRecords, wrong: list[str]) -> tuple[Weights | None, tuple[str, ...]]:
@@ -216,7 +222,7 @@ def _price(stack: Stack, records: RunRecords, began: float) -> Price:
     """Of compute: storage requests and transitions are counted by the same side in both."""
     records.refresh()
     manifest, now = records.manifest, time.time()
-    found = invocations(stack.function_list, began, now + LOG_SLACK_S)
+    found = invocations(stack.functions, began, now + LOG_SLACK_S)
     prices = manifest.spending.prices
     reported = sum(each.billed_s * worker_usd_per_s(manifest.stages[each.stage], prices) for each in found)
     tail = sum(TAIL_S * worker_usd_per_s(manifest.stages[each.stage], prices) for each in found)

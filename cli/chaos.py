@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.runs import project_folder
+from cli.runs import aws_environment, project_folder
 from cli.screen import Screen
 from runtime.errors import UserInputError
 
@@ -40,8 +40,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def chaos(args: argparse.Namespace, screen: Screen) -> int:
     from chaos.faults import WHAT, Kind, faults, possible
-    from chaos.stack import connected
+    from chaos.stack import Plan, Stack
     from chaos.trial import attempt, run_id, weights_without_fault
+    from cli.local import running_emulator
+    from runtime.manifest import load_manifest
 
     if args.kind == ["list"]:
         kinds = {kind.value: text for kind, text in WHAT.items()}
@@ -50,8 +52,10 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
     chosen = _kinds(args.kind)
     if args.runs is not None and args.runs < 1:
         raise UserInputError(f"--runs must be at least 1 (given: {args.runs}).")
-    with connected(project_folder(), args.manifest, args.stack) as stack:
-        manifest = stack.plan.manifest
+    manifest = load_manifest(args.manifest)
+    with aws_environment(True):
+        project = project_folder()
+        stack = Stack(project, Plan(args.manifest, manifest, args.stack), running_emulator(project))
         if not stack.emulator.keeps and Kind.EMULATOR_RESTART in chosen:
             if args.kind:
                 raise UserInputError(

@@ -100,13 +100,13 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._orphans: list[tuple[str, threading.Event]] = []
         self.arm([])
 
     def arm(self, rules: Iterable[Rule]) -> None:
         """These rules, and no others, from now on; what came before is forgotten."""
         with self._lock:
             self._rules = tuple(rules)
+            self._orphans: list[tuple[str, threading.Event]] = []
             self._hits: list[Hit] = []
             self._writes: list[tuple[str, float, int]] = []
             self._matches: Counter[tuple[int, str]] = Counter()
