@@ -28,7 +28,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "other weights.",
         epilog=EXAMPLE,
     )
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the plan, deployed with packaging=zip")
+    parser.add_argument(
+        "manifest", type=Path, nargs="?", metavar="MANIFEST", help="the plan, deployed with packaging=zip"
+    )
     parser.add_argument("--runs", type=int, help="how many with a fault; kinds take turns (default: one of each)")
     parser.add_argument("--seed", type=int, default=0, help="of the first; the others count on from it")
     parser.add_argument(
@@ -50,6 +52,8 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
         screen.result({"kinds": kinds}, "\n".join(f"{name:<18} {text}" for name, text in kinds.items()))
         return 0
     chosen = _kinds(args.kind)
+    if args.manifest is None:
+        raise UserInputError("Which plan? Give its MANIFEST: `funcpipe chaos manifest.json`.")
     if args.runs is not None and args.runs < 1:
         raise UserInputError(f"--runs must be at least 1 (given: {args.runs}).")
     manifest = load_manifest(args.manifest)
