@@ -1,6 +1,7 @@
 """``funcpipe chaos``: runs on the embedded AWS that meet faults, and whether they end as if they had not."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--seed", type=int, default=0, help="of the first; the others count on from it")
     parser.add_argument(
         "--kind", action="append", metavar="KIND", help="only this one; may be repeated; `--kind list` lists them"
+    )
+    parser.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="append each run to this file, and print the table of all that is in it",
     )
     parser.add_argument("--stack", metavar="NAME", help="name of the stack (default: funcpipe-<job name>)")
     parser.set_defaults(handler=chaos)
@@ -79,6 +86,9 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
             trial = attempt(stack, fault, run_id(fault, prefix), expected)
             screen.info(f"{fault.kind} seed {fault.seed}: {_verdict(trial)}, {trial.seconds:.1f} s ({trial.run})")
             trials.append(trial)
+            if args.log is not None:
+                with open(args.log, "a", encoding="utf-8") as log:
+                    log.write(json.dumps(_described(trial)) + "\n")
     passed = sum(trial.passed for trial in trials)
     document = {
         "runs": len(trials),
@@ -86,7 +96,8 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
         "without_fault": _described(first),
         "trials": [_described(trial) for trial in trials],
     }
-    screen.result(document, f"{_table(trials)}\n\n{passed} of {len(trials)} runs ended as if they had met no fault")
+    shown = document["trials"] if args.log is None else _logged(args.log)
+    screen.result(document, f"{_table(shown)}\n\n{passed} of {len(trials)} runs ended as if they had met no fault")
     return 0 if passed == len(trials) else 1
 
 
@@ -117,7 +128,12 @@ def _described(trial: "Trial") -> dict[str, Any]:
     return {**asdict(trial), "fault": fault, "passed": trial.passed}
 
 
-def _table(trials: "list[Trial]") -> str:
+def _logged(log: Path) -> list[dict[str, Any]]:
+    """The trials of all commands that were given this file."""
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _table(trials: list[dict[str, Any]]) -> str:
     """By kind of fault, as Markdown."""
     from statistics import median
 
@@ -125,21 +141,21 @@ def _table(trials: "list[Trial]") -> str:
     columns += ("late writes, in all", "refused outcomes", "wrong", "resumed", "others stopped after s, at most")
     columns += ("seconds, median",)
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for kind in dict.fromkeys(trial.fault.kind for trial in trials if trial.fault is not None):
-        own = [trial for trial in trials if trial.fault is not None and trial.fault.kind is kind]
-        stopped = [trial.stopped_s for trial in own if trial.stopped_s is not None]
+    for kind in dict.fromkeys(trial["fault"]["kind"] for trial in trials):
+        own = [trial for trial in trials if trial["fault"]["kind"] == kind]
+        stopped = [trial["stopped_s"] for trial in own if trial["stopped_s"] is not None]
         cells = (
-            kind.value,
+            kind,
             len(own),
-            sum(trial.passed for trial in own),
-            max(trial.aborted for trial in own),
-            max(trial.lost for trial in own),
-            sum(trial.late_writes for trial in own),
-            sum(trial.refused_outcomes for trial in own),
-            sum(bool(trial.wrong) for trial in own),
-            sum(trial.resumed for trial in own),
+            sum(trial["equal"] for trial in own),
+            max(trial["aborted"] for trial in own),
+            max(trial["lost"] for trial in own),
+            sum(trial["late_writes"] for trial in own),
+            sum(trial["refused_outcomes"] for trial in own),
+            sum(not trial["passed"] for trial in own),
+            sum(trial["resumed"] for trial in own),
             f"{max(stopped):.1f}" if stopped else "",
-            f"{median(trial.seconds for trial in own):.1f}",
+            f"{median(trial['seconds'] for trial in own):.1f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

@@ -38,6 +38,10 @@ def environment(event, context):
     return dict(os.environ)
 
 
+def now(event, context):
+    return {"wall": time.time(), "pid": os.getpid()}
+
+
 def meet(event, context):
     """Waits until as many environments as ``expected`` have arrived in a folder."""
     folder = Path(event["folder"])
