@@ -10,6 +10,8 @@ from cli.screen import Screen
 from runtime.errors import UserInputError
 
 if TYPE_CHECKING:
+    from chaos.faults import Kind
+    from chaos.stack import Stack
     from chaos.trial import Trial
 
 EXAMPLE = """\
@@ -48,7 +50,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def chaos(args: argparse.Namespace, screen: Screen) -> int:
-    from chaos.faults import WHAT, Kind, faults, possible
+    from chaos.faults import WHAT, faults
     from chaos.stack import Plan, Stack
     from chaos.trial import attempt, run_id, weights_without_fault
     from cli.local import running_emulator
@@ -63,21 +65,13 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
         raise UserInputError("Which plan? Give its MANIFEST: `funcpipe chaos manifest.json`.")
     if args.runs is not None and args.runs < 1:
         raise UserInputError(f"--runs must be at least 1 (given: {args.runs}).")
+    if args.log is not None:
+        _append(args.log, "")
     manifest = load_manifest(args.manifest)
     with aws_environment(True):
         project = project_folder()
         stack = Stack(project, Plan(args.manifest, manifest, args.stack), running_emulator(project))
-        if not stack.emulator.keeps and Kind.EMULATOR_RESTART in chosen:
-            if args.kind:
-                raise UserInputError(
-                    "the emulator keeps nothing on disk, so a run does not survive its restart. Start it with "
-                    "`funcpipe local down`, then `funcpipe local up --keep`, and deploy again."
-                )
-            screen.info("emulator-restart is left out: the emulator was started without --keep")
-            chosen.remove(Kind.EMULATOR_RESTART)
-        kinds = tuple(kind for kind in chosen if possible(kind, manifest))
-        if not kinds:
-            raise UserInputError("a plan of one worker cannot meet these faults. Choose another --kind.")
+        kinds = _possible(chosen, named=bool(args.kind), stack=stack, screen=screen)
         prefix = f"chaos-{manifest.name[:8].rstrip('-')}"
         screen.info("a run without a fault, for its weights ...")
         expected, first = weights_without_fault(stack, run_id(None, prefix))
@@ -87,8 +81,7 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
             screen.info(f"{fault.kind} seed {fault.seed}: {_verdict(trial)}, {trial.seconds:.1f} s ({trial.run})")
             trials.append(trial)
             if args.log is not None:
-                with open(args.log, "a", encoding="utf-8") as log:
-                    log.write(json.dumps(_described(trial)) + "\n")
+                _append(args.log, json.dumps(_described(trial)) + "\n")
     passed = sum(trial.passed for trial in trials)
     document = {
         "runs": len(trials),
@@ -101,7 +94,7 @@ def chaos(args: argparse.Namespace, screen: Screen) -> int:
     return 0 if passed == len(trials) else 1
 
 
-def _kinds(names: list[str] | None) -> list[Any]:
+def _kinds(names: list[str] | None) -> "list[Kind]":
     from chaos.faults import Kind
 
     known = [kind.value for kind in Kind]
@@ -109,6 +102,33 @@ def _kinds(names: list[str] | None) -> list[Any]:
         if name not in known:
             raise UserInputError(f"--kind {name}: there is no such fault. Known: {', '.join(known)}.")
     return [Kind(name) for name in names] if names else list(Kind)
+
+
+def _possible(chosen: "list[Kind]", *, named: bool, stack: "Stack", screen: Screen) -> "tuple[Kind, ...]":
+    """Those of the ``chosen`` kinds that a run here can meet. Raises UserInputError where one was ``named`` that it
+    cannot, or none is left."""
+    from chaos.faults import Kind, possible
+
+    if not stack.emulator.keeps and Kind.EMULATOR_RESTART in chosen:
+        if named:
+            raise UserInputError(
+                "the emulator keeps nothing on disk, so a run does not survive its restart. Start it with "
+                "`funcpipe local down`, then `funcpipe local up --keep`, and deploy again."
+            )
+        screen.info("emulator-restart is left out: the emulator was started without --keep")
+        chosen = [kind for kind in chosen if kind is not Kind.EMULATOR_RESTART]
+    kinds = tuple(kind for kind in chosen if possible(kind, stack.plan.manifest))
+    if not kinds:
+        raise UserInputError("a plan of one worker cannot meet these faults. Choose another --kind.")
+    return kinds
+
+
+def _append(log: Path, text: str) -> None:
+    try:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserInputError(f"--log {log}: cannot be written: {error.strerror}. Name another file.") from None
 
 
 def _verdict(trial: "Trial") -> str:
@@ -129,8 +149,11 @@ def _described(trial: "Trial") -> dict[str, Any]:
 
 
 def _logged(log: Path) -> list[dict[str, Any]]:
-    """The trials of all commands that were given this file."""
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    """The trials of all commands that were given this file. Raises UserInputError when something else is in it."""
+    try:
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise UserInputError(f"--log {log}: has a line that is no run's: {error}. Name another file.") from None
 
 
 def _table(trials: list[dict[str, Any]]) -> str:
