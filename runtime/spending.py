@@ -12,7 +12,8 @@ from runtime.manifest import Manifest, Prices, Stage
 from runtime.records import Abort, Traffic, WorkerSummary
 
 STOPPING_S = 10.0
-"""The longest that a worker goes on after its attempt was aborted: a poll of the outcome, and the step it is at."""
+"""The longest that a worker goes on after its attempt was aborted: a poll of the outcome, ``runtime.hard_stop``'s grace,
+and its last words; but for one that hangs."""
 _MB_PER_GB = 1_024
 
 

@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
-from runtime.hard_stop import HardStop
+from runtime.hard_stop import GRACE_S, HardStop
+from runtime.mailbox import OUTCOME_POLL_S
+from runtime.spending import STOPPING_S
 
 LONG_S = 60.0
 
@@ -50,3 +52,7 @@ def test_who_stops_by_itself_is_not_ended(wrong: Exception | None) -> None:
     worker.hard_stop.stop()
     worker.hard_stop._thread.join(LONG_S)
     assert not worker.hard_stop._thread.is_alive() and not worker.ended.is_set()
+
+
+def test_it_ends_workers_before_they_cost_more_than_is_counted() -> None:
+    assert OUTCOME_POLL_S + GRACE_S < STOPPING_S
