@@ -6,9 +6,9 @@ from runtime import keys
 from runtime.barrier import Place
 from runtime.manifest import Manifest
 from runtime.outcome import read_outcome
-from runtime.records import Abort, Commit, WorkerEvent, WorkerSummary
+from runtime.records import Abort, Claim, Commit, WorkerEvent, WorkerSummary
 from runtime.spending import aborted_s, aborted_usd, billed_s, committed_usd, worker_usd_per_s
-from runtime.store import KeyNotFound, Store
+from runtime.store import Data, KeyNotFound, Store
 
 
 class Account:
@@ -37,27 +37,31 @@ def hung(artifacts: Store, manifest: Manifest, aborts: Iterable[tuple[keys.GangK
     """Seconds and USD that workers of aborted attempts are billed for beyond ``aborted_s``, since they hang."""
     seconds = usd = 0.0
     for gang, abort in aborts:
-        longer_s = float(manifest.segment.timeout_s) - aborted_s(manifest, abort)
         for stage, replica in manifest.places:
-            if _hangs(artifacts, gang, abort, (stage, replica)):
-                seconds += longer_s
-                usd += longer_s * worker_usd_per_s(manifest.stages[stage], manifest.spending.prices)
+            claim = _silent(artifacts, gang, abort, (stage, replica))
+            if claim is None:
+                continue
+            # Its environment's start-up is billed, too: no longer than a gang would have waited for it.
+            start_up_s = min(max(0.0, claim.at - abort.begun_at), manifest.segment.stall_timeout_s)
+            longer_s = start_up_s + manifest.segment.timeout_s - aborted_s(manifest, abort)
+            seconds += longer_s
+            usd += longer_s * worker_usd_per_s(manifest.stages[stage], manifest.spending.prices)
     return seconds, usd
 
 
-def _hangs(artifacts: Store, gang: keys.GangKeys, abort: Abort, place: Place) -> bool:
-    """Whether the worker has begun and has left no word of its end, nor anybody else for it."""
+def _silent(artifacts: Store, gang: keys.GangKeys, abort: Abort, place: Place) -> Claim | None:
+    """The claim of a worker that has begun and has left no word of its end, nor anybody else for it."""
     ended = abort.failure.event if abort.failure is not None else None
     if ended is not None and (ended.stage, ended.replica) == place:
-        return False
-    return _is_there(artifacts, gang.claim(*place)) and not (
-        _is_there(artifacts, gang.failure(*place)) or _is_there(artifacts, gang.summary(*place))
-    )
+        return None
+    claim = _get(artifacts, gang.claim(*place))
+    if claim is None or _get(artifacts, gang.failure(*place)) or _get(artifacts, gang.summary(*place)):
+        return None
+    return Claim.model_validate_json(bytes(claim))
 
 
-def _is_there(artifacts: Store, key: str) -> bool:
+def _get(artifacts: Store, key: str) -> Data | None:
     try:
-        artifacts.get(key)
+        return artifacts.get(key)
     except KeyNotFound:
-        return False
-    return True
+        return None

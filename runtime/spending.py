@@ -12,8 +12,8 @@ from runtime.manifest import Manifest, Prices, Stage
 from runtime.records import Abort, Traffic, WorkerSummary
 
 STOPPING_S = 10.0
-"""The longest that a worker goes on after its attempt was aborted: a poll of the outcome, ``runtime.hard_stop``'s grace,
-and its last words; but for one that hangs."""
+"""The longest that a worker goes on after its attempt was aborted, but for one that hangs: a poll of the outcome,
+``runtime.hard_stop``'s grace, and its last words."""
 _MB_PER_GB = 1_024
 
 

@@ -14,7 +14,7 @@ from runtime.account import hung
 from runtime.errors import WorkerFailed
 from runtime.handler import handle
 from runtime.outcome import decide, last_commit
-from runtime.records import Abort, Commit, EndReason, Failure, FailureKind, WorkerEvent, WorkerSummary
+from runtime.records import Abort, Claim, Commit, EndReason, Failure, FailureKind, WorkerEvent, WorkerSummary
 from runtime.spending import STOPPING_S, aborted_usd, committed_usd, gang_usd_per_s, worker_usd_per_s
 from runtime.store_memory import MemoryStore
 from tests.gangs import SOURCE, FixtureRun
@@ -117,12 +117,12 @@ def test_a_worker_that_hangs_is_paid_for_until_lambda_ends_it():
     failure = Failure(event=died, kind=FailureKind.DIED, error="killed", at=105.0)
     abort = Abort(reason="failure", retryable=True, message="m", failure=failure, begun_at=100.0, at=105.0)
     for place in ((0, 0), (0, 1), (1, 0)):
-        store.put(gang.claim(*place), b"")
-    store.put(gang.failure(0, 1), b"")
+        store.put(gang.claim(*place), Claim(token="t", request_id="r", at=103.0).model_dump_json().encode())
+    store.put(gang.failure(0, 1), b"its words")
     seconds, usd = hung(store, manifest, [(gang, abort)])
-    assert seconds == 60 - (5 + STOPPING_S)
+    assert seconds == 3 + 60 - (5 + STOPPING_S), "its start-up, and the time-out, where 5 s and the rest are counted"
     assert usd == pytest.approx(seconds * worker_usd_per_s(manifest.stages[1], manifest.spending.prices))
-    store.put(gang.summary(1, 0), b"")
+    store.put(gang.summary(1, 0), b"its words")
     assert hung(store, manifest, [(gang, abort)]) == (0.0, 0.0)
 
 
