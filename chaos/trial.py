@@ -114,18 +114,18 @@ def run_id(fault: Fault | None, prefix: str) -> str:
 
 def _attempt(stack: Stack, fault: Fault | None, run: str, expected: Weights | None) -> tuple[Trial, Weights | None]:
     began, limit_s = time.time(), _limit_s(stack.plan.manifest)
-    entry = stack.stage(run)
+    entry, store = stack.stage(run), stack.store  # which stays, when the plan is deployed anew with another bucket
     stack.arm([] if fault is None else _rules(stack, fault, run))
     with stack.started(entry):
         restarted = fault is not None and fault.kind is Kind.EMULATOR_RESTART and _restart(stack, entry)
         ending = stack.await_end(entry, limit_s)
     seen = stack.struck()
     stack.arm([])
-    records = [RunRecords(stack.store, run)]
+    records = [RunRecords(store, run)]
     price = None if restarted else _price(stack, records[0], began)
     resumed = fault is not None and fault.kind in RESUMED and ending is not None and not ending.succeeded
     if resumed:
-        again = stack.stage(f"{run}-on", OldRun(run, stack.store))
+        again = stack.stage(f"{run}-on", OldRun(run, store))
         with stack.started(again):
             ending = stack.await_end(again, limit_s)
         records.append(RunRecords(stack.store, again.run))
