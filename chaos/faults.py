@@ -15,7 +15,7 @@ SHORT_S = 2.0
 """How long a slow worker is halted, and a delayed object is on its way."""
 CLOCK_SHIFT_S = 3_600.0
 EARLY_ITERATIONS = 6
-"""A fault comes in one of the first so many iterations, which even a short segment has."""
+"""A fault comes in one of the first so many iterations, of those that the first segment is planned to have."""
 
 
 class Kind(StrEnum):
@@ -159,7 +159,7 @@ def _of_iterations(manifest: Manifest, gang: keys.GangKeys, chance: random.Rando
     if boundaries == 0:
         return []
     training = manifest.training
-    iteration = chance.randrange(min(EARLY_ITERATIONS, manifest.iterations, manifest.segment.max_iterations or 10**9))
+    iteration = chance.randrange(min(EARLY_ITERATIONS, manifest.iterations, manifest.segment.iterations))
     sizes = training.global_batch_size, training.micro_batch_size
     batch = chance.choice(micro_batches(iteration, manifest.dataset.train_samples, *sizes)).index
     nth = chance.randint(1, boundaries)

@@ -35,7 +35,7 @@ def test_kills_come_at_all_moments() -> None:
 
 
 def test_moments_are_in_the_first_attempt_and_in_iterations_that_there_are() -> None:
-    manifest, gang = plan(iterations=3, max_iterations=2), GangKeys("run", 0, 0)
+    manifest, gang = plan(iterations=3, segment_iterations=2), GangKeys("run", 0, 0)
     seen = {moment.key for seed in range(100) for moment in messages(manifest, "run", random.Random(seed))}
     sent = {key for key in seen if "/activation/" in key}
     assert sent == {gang.activation(iteration, batch) for iteration in range(2) for batch in range(4)}
