@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from runtime.handler import _life
 from runtime.keys import GangKeys
 from runtime.outcome import decide, last_commit
 from runtime.records import Abort
+from tests.faults.trial import SOURCE as STRUCK
 from tests.gangs import SOURCE, FixtureRun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,3 +178,29 @@ def test_a_wrong_wall_clock_does_not_change_how_long_a_worker_may_live(told_s: f
     """By the context, the time left is the deadline less the wall clock."""
     remaining_s = _life(told_s, 300.0, began=time.monotonic() - 10.0)
     assert first_s - 11.0 < remaining_s() <= first_s - 10.0
+
+
+def test_a_worker_in_a_long_layer_is_ended_and_its_log_says_so(tmp_path: Path) -> None:
+    """The forward pass would take an hour; the attempt is aborted when it has begun."""
+    marker = tmp_path / "there"
+    arguments = {"layer": 0, "how": "long layer", "call": 1, "marker": str(marker)}
+    run = FixtureRun(
+        tmp_path, source=STRUCK, model="struck:build", model_args=arguments, data="struck:data", layers=[6]
+    )
+    abort = Abort(reason="stopped", retryable=False, message="enough", begun_at=0.0, at=0.0)
+
+    def abort_in_time() -> None:
+        while not marker.exists():
+            time.sleep(0.01)
+        decide(run.gang.artifacts, GangKeys("run", 0, 0), abort)
+
+    aborting = threading.Thread(target=abort_in_time)
+    aborting.start()
+    status, lines = invoke(run, FUNCPIPE_SOURCE=str(STRUCK))
+    aborting.join()
+    assert status == 1
+    _, ended = map(json.loads, lines)
+    assert ended["message"] == "worker failed, and was ended while it was computing"
+    assert (ended["kind"], ended["instruction"]) == ("aborted", "F0")
+    (failure,) = run.failures
+    assert failure.error == "GangAborted: enough"
