@@ -161,7 +161,13 @@ def _table(trials: list[dict[str, Any]]) -> str:
     from statistics import median
 
     columns = ("fault", "runs", "same weights", "aborted attempts, at most", "iterations lost per abort, at most")
-    columns += ("late writes, in all", "refused outcomes", "wrong", "resumed", "others stopped after s, at most")
+    columns += (
+        "late writes, in all",
+        "refused outcomes",
+        "runs with anything wrong",
+        "resumed",
+        "others stopped after s, at most",
+    )
     columns += ("seconds, median",)
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for kind in dict.fromkeys(trial["fault"]["kind"] for trial in trials):

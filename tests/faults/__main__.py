@@ -52,7 +52,7 @@ def logged(log: Path) -> list[Trial]:
 def table(trials: Sequence[Trial]) -> str:
     """By kind of fault, as Markdown."""
     columns = ("fault", "runs", "same weights", "aborted attempts, at most", "iterations lost per abort, at most")
-    columns += ("late writes, in all", "that counted", "resumed", "seconds, median")
+    columns += ("late writes, in all", "runs with anything wrong", "resumed", "seconds, median")
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for kind in Kind:
         own = [trial for trial in trials if trial.fault.kind is kind and trial.met]
