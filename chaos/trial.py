@@ -10,7 +10,7 @@ import torch
 from chaos.faults import Fault, Kind, rules
 from chaos.stack import POLL_S, Stack
 from launch.audit import Audit, audit
-from launch.billed import invocations
+from launch.billed import logged
 from launch.registry import RunEntry
 from launch.resuming import OldRun
 from launch.run_records import RunRecords
@@ -222,7 +222,7 @@ def _price(stack: Stack, records: RunRecords, began: float) -> Price:
     """Of compute: storage requests and transitions are counted by the same side in both."""
     records.refresh()
     manifest, now = records.manifest, time.time()
-    found = invocations(stack.functions, began, now + LOG_SLACK_S)
+    found = logged(stack.functions, began, now + LOG_SLACK_S).invocations
     prices = manifest.spending.prices
     reported = sum(each.billed_s * worker_usd_per_s(manifest.stages[each.stage], prices) for each in found)
     tail = sum(TAIL_S * worker_usd_per_s(manifest.stages[each.stage], prices) for each in found)
