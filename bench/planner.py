@@ -1,13 +1,15 @@
 """How long the planner takes: proving an optimum, finding a frontier, simulating a large gang.
 
-The models are made up: layers of random sizes from a fixed seed, so that figures of different days compare. The space
-is that of FuncPipe: pipelined scatter-reduce, one of 8 memory sizes and of the degrees 1, 2, 4, 8, 16 per stage, which
-here may differ between stages.
+The models are made up: layers of random sizes from a fixed seed, so that figures of different days compare. Two spaces:
+
+- FuncPipe's: GPipe, pipelined scatter-reduce, one of 8 memory sizes per stage, one of the degrees 1, 2, 4, 8, 16. Here
+  each stage may have its own degree, which FuncPipe's one for all is a case of;
+- the full one: besides, recomputation and summation per stage, micro-batch size, wire type, architecture, schedule.
 """
 
 import argparse
 import random
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from math import isfinite
 from time import perf_counter
 
@@ -16,15 +18,16 @@ from bench.report import Goal, Report
 from planner.cost_model import CostModel
 from planner.frontier import TOLERANCE, find_frontier
 from planner.job import Limits, Objective
-from planner.milp import solve
 from planner.platforms import PLATFORMS
 from planner.problem import Problem, build_problem
 from planner.profile_format import Profile
 from planner.simulate import Sharing, simulate
+from planner.solver import solve
+from planner.variants import problems
 from runtime.limits import S3_GETS_PER_S, S3_PUTS_PER_S
 from runtime.manifest import Architecture
 from runtime.schedule import ScheduleName
-from runtime.spec import TrainingSpec
+from runtime.spec import EXACT_WIRE, TrainingSpec, WireSpec, WireType
 from runtime.synchronisation import Algorithm
 
 MIB = 1 << 20
@@ -33,6 +36,11 @@ DEGREES = [1, 2, 4, 8, 16]
 TIME_WEIGHTS = (0.0001, 0.001, 0.01)
 """USD for a second; with these, plans of the made-up models are cheap, in between, and fast."""
 MICRO_BATCH_SIZE = 4
+SIZES = [2, 4, 8]
+"""Micro-batch sizes of the full space."""
+FULL_TIME_WEIGHT = 0.001
+FIRST_S = 30.0
+"""Time for a plan that is nearly the best, the problems' building included."""
 STAGES, REPLICAS, ITERATIONS = 10, 100, 1_000
 """Of the simulated gang."""
 
@@ -47,20 +55,27 @@ class Setting:
     micro_batches: int = 64
 
 
-def _model(seed: int, setting: Setting) -> CostModel:
-    """A made-up model on aws-lambda."""
+def _model(
+    seed: int,
+    setting: Setting,
+    size: int = MICRO_BATCH_SIZE,
+    wire: WireSpec = EXACT_WIRE,
+    architecture: Architecture = Architecture.X86_64,
+) -> CostModel:
+    """A made-up model on aws-lambda. Of a layer's time on 4 samples, a fifth does not depend on their number."""
     generator = random.Random(seed)
+    share = size / MICRO_BATCH_SIZE
 
     def some(least: float, most: float) -> int:
         return int(generator.uniform(least, most) * MIB)
 
     def by_threads(least: float, most: float) -> list[float]:
-        one = generator.uniform(least, most)
+        one = generator.uniform(least, most) * (0.2 + 0.8 * share)
         return [one, one * generator.uniform(0.52, 0.7)]
 
     layers = []
     for _ in range(setting.layers):
-        output, parameters = some(1, 20), some(1, 60)
+        output, parameters = int(some(1, 20) * share), some(1, 60)
         layers.append(
             {
                 "module": "Layer",
@@ -69,7 +84,7 @@ def _model(seed: int, setting: Setting) -> CostModel:
                 "step_s": 0.001,
                 "output_bytes": output,
                 "gradient_bytes": output,
-                "activation_bytes": some(1, 15),
+                "activation_bytes": int(some(1, 15) * share),
                 "shared_input_bytes": 0,
                 "output_kept": False,
                 "parameter_bytes": parameters,
@@ -82,7 +97,7 @@ def _model(seed: int, setting: Setting) -> CostModel:
             "loss": "cross_entropy",
             "optimizer": {"name": "sgd", "lr": 0.1},
             "global_batch_size": setting.micro_batches * MICRO_BATCH_SIZE,
-            "micro_batch_size": MICRO_BATCH_SIZE,
+            "micro_batch_size": size,
             "iterations": ITERATIONS,
         }
     )
@@ -94,7 +109,7 @@ def _model(seed: int, setting: Setting) -> CostModel:
             "loss": training.loss,
             "optimizer": training.optimizer,
             "dtype": training.dtype,
-            "micro_batch_size": MICRO_BATCH_SIZE,
+            "micro_batch_size": size,
             "source_sha256": "0" * 64,
             "dataset": {"train_samples": 100_000, "test_samples": 0, "sha256": "0" * 64},
             "host": "made up",
@@ -103,28 +118,62 @@ def _model(seed: int, setting: Setting) -> CostModel:
             "base_bytes": 200 * MIB,
             "builds_whole_model": False,
             "data_bytes": MIB,
-            "input_bytes": MIB,
+            "input_bytes": int(MIB * share),
             "target_bytes": 64,
             "layers": layers,
             "loss_profile": {"seconds": [0.001, 0.0006], "activation_bytes": 1_000},
         }
     )
     return CostModel(
-        profile=profile, platform=PLATFORMS["aws-lambda"], training=training, architecture=Architecture.X86_64
+        profile=profile, platform=PLATFORMS["aws-lambda"], training=training, architecture=architecture, wire=wire
     )
 
 
-def _problem(seed: int, setting: Setting) -> Problem:
-    limits = Limits(
-        memory_mb=MEMORY_MB,
-        max_replicas=max(DEGREES),
-        max_stages=setting.layers,
-        max_concurrency=900,
-        synchronisation=[Algorithm.PIPELINED],
-        recompute=False,
+def _limits(setting: Setting, **changes: object) -> Limits:
+    everything = {"max_stages": setting.layers, "max_replicas": max(DEGREES), "max_concurrency": 900}
+    return Limits.model_validate({"memory_mb": MEMORY_MB, **everything, **changes})
+
+
+def _published(seed: int, setting: Setting) -> Problem:
+    limits = _limits(setting, synchronisation=[Algorithm.PIPELINED], recompute=False, schedule=ScheduleName.GPIPE)
+    return build_problem(_model(seed, setting), Objective(), limits, groups=setting.layers, degrees=DEGREES)
+
+
+def _everything(seed: int, setting: Setting) -> list[Problem]:
+    models = [
+        _model(seed, setting, size, WireSpec(activations=wire, gradients=wire), architecture)
+        for size in SIZES
+        for wire in WireType
+        for architecture in Architecture
+    ]
+    return problems(models, Objective(time_weight=FULL_TIME_WEIGHT), _limits(setting), setting.layers, DEGREES)
+
+
+@dataclass(frozen=True)
+class _Full:
+    """Of the full space: seconds to the proof, its gap, and how much dearer the plan is that is met in ``FIRST_S``."""
+
+    seconds: float
+    gap: float
+    first_loss: float
+    problems: int
+
+
+def _full(seed: int, setting: Setting, progress: Progress) -> _Full:
+    begin = perf_counter()
+    space = _everything(seed, setting)
+    build_s = perf_counter() - begin
+    first = solve(space, time_limit_s=max(0.0, FIRST_S - build_s))
+    begin = perf_counter()
+    found = solve(space)
+    seconds = build_s + perf_counter() - begin
+    assert first is not None and found is not None, "nothing is excluded"
+    loss = first.objective / found.objective - 1
+    progress(
+        f"model {seed}, full space of {len(space)} problems, which take {build_s:.1f} s to build: {seconds:.1f} s, "
+        f"gap {found.gap:g}; after {FIRST_S:g} s within {loss:.3%}"
     )
-    model = _model(seed, setting)
-    return build_problem(model, Objective(), limits, groups=setting.layers, degrees=DEGREES)
+    return _Full(seconds, found.gap, loss, len(space))
 
 
 def _simulate() -> float:
@@ -147,25 +196,28 @@ def _simulate() -> float:
 def run(setting: Setting, progress: Progress) -> Report:
     """Measures; figures are those of the slowest model and objective."""
     optimum_s = frontier_s = gap = tolerance = 0.0
+    full = _Full(0.0, 0.0, 0.0, 0)
     candidates = points = 0
     for seed in range(setting.repeats):
         begin = perf_counter()
-        problem = _problem(seed, setting)
+        problem = _published(seed, setting)
         build_s = perf_counter() - begin
         candidates = max(candidates, len(problem.candidates))
         for time_weight in TIME_WEIGHTS:
             begin = perf_counter()
-            found = solve(replace(problem, objective=Objective(usd_weight=1.0, time_weight=time_weight)))
+            found = solve([replace(problem, objective=Objective(usd_weight=1.0, time_weight=time_weight))])
             seconds = build_s + perf_counter() - begin
             assert found is not None, "nothing is excluded"
             progress(f"model {seed}, {time_weight:g} USD/s: {seconds:.1f} s, gap {found.gap:g}")
             optimum_s, gap = max(optimum_s, seconds), max(gap, found.gap)
         begin = perf_counter()
-        frontier = find_frontier(problem, TOLERANCE)
+        frontier = find_frontier([problem], TOLERANCE)
         seconds = build_s + perf_counter() - begin
         progress(f"model {seed}, frontier: {seconds:.1f} s, {len(frontier.points)} points")
         frontier_s, tolerance = max(frontier_s, seconds), max(tolerance, frontier.tolerance)
         points = max(points, len(frontier.points))
+        more = _full(seed, setting, progress)
+        full = _Full(*(max(pair) for pair in zip(astuple(full), astuple(more), strict=True)))
     simulate_s = _simulate()
     progress(f"simulation: {simulate_s:.1f} s")
     return Report(
@@ -177,6 +229,10 @@ def run(setting: Setting, progress: Progress) -> Report:
             "frontier_tolerance": tolerance if isfinite(tolerance) else 1.0,
             "frontier_points": points,
             "candidates": candidates,
+            "full_space_s": full.seconds,
+            "full_space_gap": full.gap,
+            "full_space_first_loss": full.first_loss,
+            "full_space_problems": full.problems,
             "simulate_1000x1000_s": simulate_s,
         },
         goals={
@@ -184,9 +240,18 @@ def run(setting: Setting, progress: Progress) -> Report:
             "frontier_s": Goal(120.0),
             "gap": Goal(0.0),
             "frontier_tolerance": Goal(TOLERANCE),
+            "full_space_s": Goal(300.0),
+            "full_space_gap": Goal(0.0),
+            "full_space_first_loss": Goal(0.01),
             "simulate_1000x1000_s": Goal(60.0),
         },
-        settings={**asdict(setting), "memory_mb": MEMORY_MB, "degrees": DEGREES, "time_weights": list(TIME_WEIGHTS)},
+        settings={
+            **asdict(setting),
+            "memory_mb": MEMORY_MB,
+            "degrees": DEGREES,
+            "time_weights": list(TIME_WEIGHTS),
+            "micro_batch_sizes": SIZES,
+        },
     )
 
 

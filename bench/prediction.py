@@ -33,10 +33,10 @@ from planner.forecast import Forecast
 from planner.job import Job, load_job
 from planner.plan import manifest_of
 from planner.platforms import Platform
-from planner.problem import cost_model
 from planner.profile import profile_job
 from planner.profile_format import Profile
 from planner.traffic import IterationTraffic
+from planner.variants import cost_model
 from runtime.codec import decode, encode
 from runtime.factories import build_model
 from runtime.manifest import Hashes, Manifest

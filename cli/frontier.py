@@ -44,12 +44,12 @@ def frontier(args: argparse.Namespace, screen: "Screen") -> int:
     from planner.baselines import Planned, find_baselines, planned
     from planner.choice import find_choices
     from planner.plot import Mark, frontier_svg
-    from planner.problem import job_problem
+    from planner.variants import job_problems
 
     job, profile, platform = load_planning(args)
     if args.plot is not None:
         check_output(args.plot, job.source_folder(args.job))
-    choices = find_choices(job, job_problem(job, profile, platform))
+    choices = find_choices(job, job_problems(job, profile, platform))
     if args.plot is not None:
         others = [way for way in find_baselines(job, profile, platform) if isinstance(way, Planned)]
         picture = frontier_svg(

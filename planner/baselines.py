@@ -20,14 +20,16 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from planner.choice import Run, run_of, with_limits
-from planner.cost_model import HEAD_ROOM, StageCosts
 from planner.forecast import Forecast
 from planner.job import Job
-from planner.milp import solve
 from planner.platforms import Platform
 from planner.pricing import VIRTUAL_MACHINES, Bill, VirtualMachine, bill, virtual_machine
-from planner.problem import Problem, cost_model, job_problem, replica_choices
+from planner.problem import Problem, replica_choices
 from planner.profile_format import Profile
+from planner.solver import solve
+from planner.stage_costs import StageCosts
+from planner.stage_memory import HEAD_ROOM
+from planner.variants import cost_model, job_problem
 from runtime.batches import total_iterations
 from runtime.errors import UserInputError
 from runtime.schedule import ScheduleName
@@ -157,7 +159,7 @@ class _Serverless:
             if not same:
                 continue
             try:
-                found = solve(replace(self._problem, candidates=same))
+                found = solve([replace(self._problem, candidates=same)])
             except UserInputError:  # nothing fits with this degree
                 continue
             if found is not None:

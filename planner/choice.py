@@ -4,21 +4,22 @@ The frontier's plans are forecast as whole runs, start-up, checkpoints and reque
 what was asked is chosen among these forecasts. That nothing keeps it is an answer, too: by how much, and what would.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import ValidationError
 
-from planner.cost_model import StageCosts
 from planner.forecast import Forecast
 from planner.frontier import TOLERANCE, find_frontier
 from planner.job import DEFAULT_MEMORY_MB, Job, Limits
-from planner.milp import TIME_LIMIT_S, Solution, solve
 from planner.platforms import PLATFORMS, Platform
-from planner.problem import Problem, job_problem
+from planner.problem import Problem
 from planner.profile_format import Profile
 from planner.schedule_choice import choose_schedule
+from planner.solver import TIME_LIMIT_S, Solution, solve
+from planner.stage_costs import StageCosts
+from planner.variants import job_problems
 from runtime.batches import total_iterations
 from runtime.documents import describe_errors
 from runtime.errors import UserInputError
@@ -98,10 +99,10 @@ def run_of(job: Job, forecast: Forecast) -> Run:
     return Run(forecast, iterations, segment, forecast.total_s(iterations, segments), usd)
 
 
-def _scheduled(job: Job, problem: Problem, solution: Solution, time_limit_s: float = TIME_LIMIT_S) -> Run:
-    dataset = problem.model.profile.dataset
-    choice = choose_schedule(problem, solution, dataset, job.package.architecture, time_limit_s)
-    return run_of(job, choice.forecast)
+def _scheduled(job: Job, problems: Sequence[Problem], solution: Solution) -> tuple[Run, float]:
+    """The run of a plan, and its gap."""
+    choice = choose_schedule(problems, solution, solution.problem.model.profile.dataset)
+    return run_of(job, choice.forecast), choice.solution.gap
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,18 @@ class Choices:
         return min(keeping, key=_BETTER[asked.goal], default=None)
 
 
-def find_choices(job: Job, problem: Problem, tolerance: float = TOLERANCE) -> Choices:
+def find_choices(job: Job, problems: Sequence[Problem], tolerance: float = TOLERANCE) -> Choices:
     """The frontier, forecast.
 
     Raises:
         UserInputError: no plan is within the limits, or an iteration of none fits into a function's life.
     """
-    frontier = find_frontier(problem, tolerance)
+    frontier = find_frontier(problems, tolerance)
     runs, misfit = [], None
     for point in frontier.points:
         try:
-            found = Solution(point.stages, point.iteration_s, point.usd, 0.0, frontier.tolerance)
-            runs.append(_scheduled(job, problem, found))
+            found = Solution(point.problem, point.stages, point.iteration_s, point.usd, point.usd, 0.0)
+            runs.append(_scheduled(job, problems, found)[0])
         except UserInputError as error:
             misfit = error
     if not runs and misfit is not None:
@@ -152,12 +153,12 @@ def choose(
             keeps what was asked: the message has the shortfall and what would help, priced.
         FuncpipeError: the solver's time limit passed before it had any plan.
     """
-    problem = job_problem(job, profile, platform)
+    problems = job_problems(job, profile, platform)
     if not asked.anything:
-        solution = solve(problem, time_limit_s=time_limit_s)
+        solution = solve(problems, time_limit_s=time_limit_s)
         assert solution is not None, "without an excluded plan there is a solution or an exception"
-        return _scheduled(job, problem, solution, time_limit_s), solution.gap
-    choices = find_choices(job, problem)
+        return _scheduled(job, problems, solution)
+    choices = find_choices(job, problems)
     best = choices.best(asked)
     if best is None:
         raise UserInputError(_shortfall(choices, asked) + _remedies(job, profile, platform, asked))
@@ -209,7 +210,7 @@ def _remedies(job: Job, profile: Profile, platform: Platform, asked: Asked) -> s
     enough, near = [], []
     for what, changed, other in _changes(job, platform):
         try:
-            choices = find_choices(changed, job_problem(changed, profile, other))
+            choices = find_choices(changed, job_problems(changed, profile, other))
         except UserInputError:
             continue
         best = choices.best(asked)

@@ -3,15 +3,17 @@
 from dataclasses import asdict, dataclass
 
 from planner.choice import with_limits
-from planner.cost_model import HEAD_ROOM, MIB, StageCosts
 from planner.forecast import Forecast, check_same, forecast_of
 from planner.job import Job
-from planner.milp import solve
 from planner.plan import check_profile
 from planner.platforms import Platform
 from planner.pricing import Bill
-from planner.problem import job_problem
+from planner.problem import Problem
 from planner.profile_format import Profile
+from planner.solver import solve
+from planner.stage_costs import StageCosts
+from planner.stage_memory import HEAD_ROOM, MIB
+from planner.variants import job_problems
 from runtime.manifest import Manifest
 from runtime.schedule import kept_at_once
 
@@ -123,8 +125,8 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
 def _next_best(job: Job, profile: Profile, manifest: Manifest, forecast: Forecast) -> NextPlan | None:
     limited = with_limits(job, max_concurrency=manifest.max_concurrency)  # the plan may have been made with another
     chosen = forecast.stages
-    problem = job_problem(limited, profile, forecast.model.platform)
-    other = solve(problem, excluded=chosen)
+    problem = Problem(forecast.model, limited.objective, limited.limits, (), (), manifest.schedule)
+    other = solve(job_problems(limited, profile, forecast.model.platform), excluded=chosen)
     if other is None:
         return None
     return NextPlan(
@@ -132,7 +134,7 @@ def _next_best(job: Job, profile: Profile, manifest: Manifest, forecast: Forecas
         iteration_s=other.iteration_s,
         usd_per_iteration=other.usd,
         objective=other.objective,
-        chosen_objective=problem.value(chosen, problem.model.iteration_s(chosen)),
+        chosen_objective=problem.value(chosen, problem.iteration_s(chosen)),
         gap=other.gap,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from planner.cost_model import CostModel, StageCosts, StageMemory
+from planner.cost_model import CostModel
 from planner.platforms import PLATFORMS, Platform
 from planner.pricing import (
     Bill,
@@ -27,6 +27,8 @@ from planner.pricing import (
 from planner.profile_format import Profile
 from planner.rounding import significant
 from planner.simulate import Sharing, Simulation, simulate
+from planner.stage_costs import StageCosts
+from planner.stage_memory import StageMemory
 from runtime.batches import micro_batches
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S, LAMBDA_RAMP_ENVIRONMENTS, LAMBDA_RAMP_S
@@ -304,7 +306,7 @@ def forecast_of(manifest: Manifest, profile: Profile, platform: Platform | None 
             f"the manifest has {manifest.layer_count} layers, the profile {len(profile.layers)}. Plan again."
         )
     model = CostModel(
-        profile=profile,
+        profile=profile.at(manifest.training.micro_batch_size),
         platform=platform or PLATFORMS[manifest.platform],
         training=manifest.training,
         architecture=manifest.architecture,

@@ -1,38 +1,29 @@
-"""The cost/time frontier of a problem: plans such that no other is both faster and cheaper, by more than a tolerance.
+"""The cost/time frontier of problems: plans such that no other is both faster and cheaper, by more than a tolerance."""
 
-Beginning from good plans for a range of prices of a second, partial plans (``partial_plans``) are searched for whatever
-is better than all plans met, first by much, then by less. What the last search does not find is proven to be nearer
-than the tolerance to a plan that was met.
-"""
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from time import monotonic
-
-import numpy
-
-from planner.cost_model import StageCosts
-from planner.first_plans import first_plans, neighbours
-from planner.job import Objective
-from planner.milp import solve
-from planner.partial_plans import MOST, Wanted, prune
 from planner.problem import Problem
-from planner.shortest_paths import Paths
+from planner.search import Search
+from planner.solver import out_of_reach
+from planner.stage_costs import StageCosts
+from runtime.errors import FuncpipeError, UserInputError
 
 TOLERANCE = 0.01
 """Relative: how much faster and cheaper at once a plan may be that is not on the frontier."""
-_WIDEST = 0.64
-"""The first search looks for plans that are better by half of this."""
-TIME_LIMIT_S = 100.0
-"""Then the tolerance stays as proven before."""
-_PRICES = (0.0, 10.0, 100.0, 1e3, 1e4, 1e6)
-"""Seconds that one USD is worth, for which plans to begin from are good."""
+TIME_LIMIT_S = 110.0
+"""Then the tolerance is as proven until then."""
+_STEPS = 64
+"""Between the tolerance asked for and none at all, how finely it is told what was proven when time was up."""
 
 
 @dataclass(frozen=True)
 class Point:
     """A plan with its closed-form figures per iteration."""
 
+    problem: Problem
     stages: tuple[StageCosts, ...]
     iteration_s: float
     usd: float
@@ -45,73 +36,74 @@ class Frontier:
     points: tuple[Point, ...]
     tolerance: float
     """Proven: for every plan there is a point that is at most so much slower and at most so much dearer (relative).
-    Infinite where not even the first search's was proven."""
+    Infinite where not even that of twice as slow and dear was proven."""
 
 
-class _Met:
-    """The best plans met so far, from fast to cheap."""
+class _Beyond:
+    """Plans that are better than all that are met by more than a tolerance."""
 
-    def __init__(self, problem: Problem) -> None:
-        self._model = problem.model
+    usd_weight, time_weight = 1.0, 0.0
+    time_share = 1.0
+    rivals = 1
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
         self.points: list[Point] = []
+        self._seconds: list[float] = []
 
-    def add(self, plans: Iterable[Sequence[StageCosts]]) -> None:
-        found = list(self.points)
-        for stages in plans:
-            iteration_s = self._model.iteration_s(stages)
-            found.append(Point(tuple(stages), iteration_s, self._model.usd(stages, iteration_s)))
-        self.points = []
-        for point in sorted(found, key=lambda p: (p.iteration_s, p.usd)):
-            if not self.points or point.usd < self.points[-1].usd:
-                self.points.append(point)
+    def limit(self, low_s: float) -> float:
+        return self.usd_at(low_s * (1 + self._tolerance)) / (1 + self._tolerance)
 
-    def beyond(self, tolerance: float) -> Wanted:
-        """Plans that would be better than all of these by more than ``tolerance``."""
-        seconds_met = numpy.array([point.iteration_s for point in self.points])
-        usd_met = numpy.array([float("inf"), *(point.usd for point in self.points)])
+    def usd_at(self, seconds: float) -> float:
+        """The least USD of a plan met that takes at most so long."""
+        at = bisect_right(self._seconds, seconds)
+        return self.points[at - 1].usd if at else inf
 
-        def wanted(seconds: numpy.ndarray, usd: numpy.ndarray) -> numpy.ndarray:
-            as_fast = numpy.searchsorted(seconds_met, seconds * (1 + tolerance), side="right")
-            return usd * (1 + tolerance) < usd_met[as_fast]
+    def longest_s(self, least_rate: float) -> float:
+        return self.points[-1].usd / least_rate if self.points and least_rate > 0 else inf
 
-        return wanted
+    def meet(self, problem: Problem, stages: Sequence[StageCosts]) -> None:
+        iteration_s = problem.iteration_s(stages)
+        usd = problem.model.usd(stages, iteration_s)
+        if usd >= self.usd_at(iteration_s):
+            return
+        worse = [point for point in self.points if point.iteration_s >= iteration_s and point.usd >= usd]
+        kept = [point for point in self.points if point not in worse]
+        kept.append(Point(problem, tuple(stages), iteration_s, usd))
+        self.points = sorted(kept, key=lambda point: point.iteration_s)
+        self._seconds = [point.iteration_s for point in self.points]
 
 
 def find_frontier(
-    problem: Problem, tolerance: float = TOLERANCE, most: int = MOST, time_limit_s: float = TIME_LIMIT_S
+    problems: Sequence[Problem], tolerance: float = TOLERANCE, time_limit_s: float = TIME_LIMIT_S
 ) -> Frontier:
-    """The frontier of all plans that the problem admits; the weights of its objective do not matter.
+    """The frontier of all plans that the problems admit; the weights of their objective do not matter.
 
     Args:
-        most: partial plans that one search looks at; when they are more, the tolerance stays as proven before.
-        time_limit_s: likewise.
+        time_limit_s: then the tolerance is as proven until then.
 
     Raises:
         UserInputError: no plan is within the job's limits.
         FuncpipeError: the time limit passed before any plan was found.
     """
-    deadline = monotonic() + time_limit_s
-    met = _Met(problem)
-    for seconds_per_usd in _PRICES:
-        met.add(_first(replace(problem, objective=Objective(usd_weight=seconds_per_usd, time_weight=1.0))))
-    for point in list(met.points):
-        met.add(neighbours(problem, point.stages))
-    if not met.points:
-        best = solve(problem)
-        assert best is not None, "nothing is excluded"
-        met.add([best.stages])
-    proven, width = float("inf"), _WIDEST
-    while proven > tolerance:
-        width = max(width / 2, tolerance)
-        about_s = met.points[-1].iteration_s or 1.0
-        left = prune(problem, met.beyond(width), about_s=about_s, most=most, deadline=deadline)
-        met.add(left.plans)
-        if not left.complete:
-            break
-        proven = width
-    return Frontier(tuple(met.points), proven)
+    goal = _Beyond(tolerance)
+    search = Search(problems, goal, time_limit_s)
+    search.run()
+    left = list(search.open_windows())
+    if not goal.points:
+        if left:
+            raise FuncpipeError(
+                "the search found no plan within its time limit. Allow fewer sizes in limits.memory_mb or fewer "
+                "replicas."
+            )
+        raise UserInputError(out_of_reach(problems[0]))
+    return Frontier(tuple(goal.points), _proven(goal, tolerance, left))
 
 
-def _first(problem: Problem) -> Iterable[Sequence[StageCosts]]:
-    paths = Paths(problem.boundaries, problem.candidates, problem.limits)
-    return first_plans(problem, paths, lambda stages: problem.value(stages, problem.model.iteration_s(stages)))
+def _proven(goal: _Beyond, tolerance: float, left: list[tuple[float, float]]) -> float:
+    """The least tolerance for which what was not looked at holds no plan."""
+    for step in range(_STEPS + 1):
+        wider = tolerance * (1 / tolerance) ** (step / _STEPS)
+        if all(usd * (1 + wider) >= goal.usd_at(low_s * (1 + wider)) for low_s, usd in left):
+            return wider
+    return inf

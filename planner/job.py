@@ -40,11 +40,17 @@ from runtime.spec import (
     Strict,
     TrainingSpec,
     WireSpec,
+    WireType,
 )
 from runtime.synchronisation import Algorithm
 
 MemoryMb = Annotated[int, Field(ge=LAMBDA_MIN_MEMORY_MB, le=LAMBDA_MAX_MEMORY_MB)]
 DEFAULT_MEMORY_MB = (1_024, 1_769, 3_538, 7_076, 10_240)
+
+
+MicroBatchSizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+WireTypes = Annotated[list[WireType], Field(min_length=1)]
+Architectures = Annotated[list[Architecture], Field(min_length=1)]
 
 
 class Objective(Strict):
@@ -77,11 +83,32 @@ class Limits(Strict):
 
     schedule: Literal["auto"] | ScheduleName = "auto"
     recompute: Literal["auto"] | bool = "auto"
+    micro_batch_size: Literal["job", "auto"] | MicroBatchSizes = "job"
+    wire: Literal["job", "auto"] | WireTypes = "job"
+    architecture: Literal["job", "auto"] | Architectures = "job"
 
     @property
     def schedules(self) -> list[ScheduleName]:
         """Those that a plan may follow."""
         return list(ScheduleName) if self.schedule == "auto" else [self.schedule]
+
+    @property
+    def wire_types(self) -> list[WireType]:
+        """Of all that travels, where the job leaves that open; none where it says so itself."""
+        if self.wire == "auto":
+            return list(WireType)
+        return [] if self.wire == "job" else self.wire
+
+    @property
+    def architectures(self) -> list[Architecture]:
+        """Likewise, of the functions."""
+        return (
+            list(Architecture)
+            if self.architecture == "auto"
+            else []
+            if self.architecture == "job"
+            else self.architecture
+        )
 
     @property
     def recomputations(self) -> list[bool]:
@@ -104,11 +131,12 @@ class Limits(Strict):
                 f"min_workers must not exceed max_stages × max_replicas (min_workers: {self.min_workers}, "
                 f"max_stages: {self.max_stages}, max_replicas: {self.max_replicas})"
             )
-        if len(set(self.memory_mb)) != len(self.memory_mb):
-            raise ValueError(f"memory_mb lists a size twice (memory_mb: {self.memory_mb})")
-        if len(set(self.synchronisation)) != len(self.synchronisation):
-            shown = [algorithm.value for algorithm in self.synchronisation]
-            raise ValueError(f"synchronisation lists an algorithm twice (synchronisation: {shown})")
+        for name in ("memory_mb", "synchronisation", "micro_batch_size", "wire", "architecture"):
+            listed = getattr(self, name)
+            if isinstance(listed, list) and len(set(listed)) != len(listed):
+                what = {"memory_mb": "a size", "synchronisation": "an algorithm"}.get(name, "a value")
+                shown = [getattr(each, "value", each) for each in listed]
+                raise ValueError(f"{name} lists {what} twice ({name}: {shown})")
         return self
 
 

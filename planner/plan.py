@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from planner.choice import Asked, Run, choose, with_limits
 from planner.forecast import Forecast
 from planner.job import Job
-from planner.milp import TIME_LIMIT_S
 from planner.platforms import Platform
 from planner.profile_format import Profile
 from planner.rounding import significant
+from planner.solver import TIME_LIMIT_S
 from runtime.documents import describe_errors
 from runtime.errors import UserInputError
 from runtime.manifest import (
@@ -115,12 +115,12 @@ def manifest_of(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> 
             model=job.model,
             data=job.data,
             dataset=profile.dataset,
-            training=job.training,
-            wire=job.wire,
+            training=forecast.model.training,
+            wire=forecast.model.wire,
             iterations=run.iterations,
             schedule=forecast.schedule,
             platform=forecast.model.platform.name,
-            architecture=job.package.architecture,
+            architecture=forecast.architecture,
             max_concurrency=job.limits.max_concurrency,
             stages=_stages(forecast),
             segment=run.segment,

@@ -9,11 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.cost_model import CostModel, StageCosts, StageMemory
-from planner.job import Job, Limits, Objective
-from planner.platforms import Platform
+import numpy
+
+from planner.cost_model import CostModel
+from planner.job import Limits, Objective
 from planner.profile_format import Profile
+from planner.stage_costs import StageCosts
+from planner.stage_memory import StageMemory
 from runtime.errors import UserInputError
+from runtime.schedule import ScheduleName, kept_at_once
 from runtime.synchronisation import Algorithm
 
 MAX_GROUPS = 16
@@ -31,6 +35,13 @@ class Problem:
     limits: Limits
     boundaries: tuple[int, ...]
     candidates: tuple[StageCosts, ...]
+    schedule: ScheduleName = ScheduleName.GPIPE
+    kept: tuple[int, ...] = ()
+    """Of each candidate, where forward and backward alternate: micro-batches that a worker can keep, at most."""
+
+    def iteration_s(self, stages: Sequence[StageCosts]) -> float:
+        """Seconds per iteration of a plan, by the closed form."""
+        return self.model.iteration_s(stages, self.schedule)
 
     def value(self, stages: Sequence[StageCosts], iteration_s: float) -> float:
         """The objective: usd_weight · USD + time_weight · seconds, per iteration."""
@@ -38,12 +49,21 @@ class Problem:
         return self.objective.usd_weight * usd + self.objective.time_weight * iteration_s
 
     def admits(self, stages: Sequence[StageCosts]) -> bool:
-        """Whether the numbers of stages and workers are within the job's limits."""
-        workers = sum(stage.replicas for stage in stages)
+        """Whether the numbers of stages and workers are within the job's limits, and what a stage keeps fits."""
+        replicas = [stage.replicas for stage in stages]
         return (
             self.limits.min_stages <= len(stages) <= self.limits.max_stages
-            and self.limits.min_workers <= workers <= self.limits.max_concurrency
+            and self.limits.min_workers <= sum(replicas) <= self.limits.max_concurrency
+            and all(self._fits(stages, index) for index in range(len(stages)))
         )
+
+    def _fits(self, stages: Sequence[StageCosts], index: int) -> bool:
+        costs, kept = stages[index], None
+        if self.schedule is not ScheduleName.GPIPE:
+            replicas = [stage.replicas for stage in stages]
+            kept = kept_at_once(self.schedule, index, replicas, self.model.micro_batches)
+        shape = (costs.first, costs.end, costs.replicas, costs.algorithm, costs.recompute)
+        return self.model.memory(*shape, kept).needed_mb <= costs.memory_mb
 
 
 def replica_choices(limits: Limits, micro_batches: int) -> list[int]:
@@ -80,28 +100,40 @@ def merge_layers(profile: Profile, groups: int, fits: Callable[[int, int], bool]
     return (0, *(part[1] for part in parts))
 
 
-def _figures(costs: StageCosts) -> tuple[float, ...]:
-    """Everything that the objective and the constraints see of a candidate, less is better."""
-    return (
-        costs.total_gb,
-        costs.forward.path_s,
-        costs.backward.path_s,
-        costs.forward_queue_s,
-        costs.backward_queue_s,
-        costs.closing_s,
-        costs.request_usd,
-        costs.work_s,
+_Candidate = tuple[StageCosts, int]
+"""A stage and how many micro-batches it can keep at once: all of its own with GPipe."""
+
+
+def _undominated(options: list[_Candidate], schedule: ScheduleName) -> list[_Candidate]:
+    """Without those that another one betters or equals in everything that the objective and the limits see.
+
+    Of equals the first stays. They are stages of the same layers and replicas.
+    """
+    if len(options) < 2:
+        return options
+    figures = numpy.array(
+        [
+            (
+                costs.memory_mb,
+                costs.forward.path_s,
+                costs.backward.path_s,
+                costs.forward_queue_s,
+                costs.backward_queue_s,
+                costs.closing_s,
+                costs.request_usd,
+                costs.work_s,
+            )
+            for costs, _ in options
+        ]
     )
-
-
-def _undominated(options: list[StageCosts]) -> list[StageCosts]:
-    """Without those that another one betters or equals in everything (the first of equals stays)."""
-    kept: list[StageCosts] = []
-    for option in sorted(options, key=_figures):
-        mine = _figures(option)
-        if not any(all(a <= b for a, b in zip(_figures(other), mine, strict=True)) for other in kept):
-            kept.append(option)
-    return kept
+    if schedule is not ScheduleName.GPIPE:
+        waiting = [(-kept, costs.inner_s, costs.outer_s, costs.backward.compute_s) for costs, kept in options]
+        figures = numpy.hstack([figures, numpy.array(waiting)])
+    order = numpy.lexsort(figures.T[::-1])
+    figures = figures[order]
+    as_good = (figures[None, :, :] <= figures[:, None, :]).all(axis=2)
+    kept = ~(as_good & numpy.tri(len(order), k=-1, dtype=bool)).any(axis=1)
+    return [options[number] for number in order[kept]]
 
 
 def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
@@ -109,20 +141,34 @@ def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
     return limits.synchronisation if replicas > 1 else [Algorithm.PIPELINED]
 
 
-def _least_memory(model: CostModel, limits: Limits, first: int, end: int, replicas: int) -> StageMemory:
+def _least_kept(model: CostModel, schedule: ScheduleName, end: int, replicas: int) -> int | None:
+    """``CostModel.memory``'s ``kept`` of a stage that ends there, at least."""
+    if schedule is ScheduleName.GPIPE:
+        return None
+    return min(1 if end == model.layer_count else 2, model.micro_batches_per_replica(replicas))
+
+
+def _least_memory(
+    model: CostModel, limits: Limits, schedule: ScheduleName, first: int, end: int, replicas: int
+) -> StageMemory:
     """Of the algorithms allowed, and with recomputation where that is, the one with the lowest peak."""
+    kept = _least_kept(model, schedule, end, replicas)
     memories = [
-        model.memory(first, end, replicas, algorithm, recompute)
+        model.memory(first, end, replicas, algorithm, recompute, kept)
         for algorithm in _algorithms(limits, replicas)
         for recompute in limits.recomputations
     ]
     return min(memories, key=lambda memory: memory.total)
 
 
-def _refuse_layer(model: CostModel, limits: Limits, layer: int, degrees: Sequence[int]) -> None:
+def _refuse_layer(model: CostModel, limits: Limits, schedule: ScheduleName, layer: int, degrees: Sequence[int]) -> None:
     """Raises UserInputError when not even a stage of this layer alone fits, with any number of replicas."""
-    replicas = min(degrees, key=lambda degree: _least_memory(model, limits, layer, layer + 1, degree).total)
-    memory = _least_memory(model, limits, layer, layer + 1, replicas)
+
+    def least(degree: int) -> StageMemory:
+        return _least_memory(model, limits, schedule, layer, layer + 1, degree)
+
+    replicas = min(degrees, key=lambda degree: least(degree).total)
+    memory = least(replicas)
     largest = max(limits.memory_mb)
     if memory.needed_mb <= largest:
         return
@@ -150,8 +196,9 @@ def build_problem(
     limits: Limits,
     groups: int = MAX_GROUPS,
     degrees: Sequence[int] | None = None,
+    schedule: ScheduleName = ScheduleName.GPIPE,
 ) -> Problem:
-    """Every candidate stage that fits.
+    """Every candidate stage that fits, under one schedule.
 
     Args:
         groups: layers are merged until there are no more than so many.
@@ -167,57 +214,41 @@ def build_problem(
         )
     replicas = degrees or replica_choices(limits, model.micro_batches)
     for layer in range(model.layer_count):
-        _refuse_layer(model, limits, layer, replicas)
+        _refuse_layer(model, limits, schedule, layer, replicas)
     largest = max(limits.memory_mb)
     boundaries = merge_layers(
         model.profile,
         max(groups, limits.min_stages),
         lambda first, end: any(
-            _least_memory(model, limits, first, end, degree).needed_mb <= largest for degree in replicas
+            _least_memory(model, limits, schedule, first, end, degree).needed_mb <= largest for degree in replicas
         ),
     )
-    return Problem(model, objective, limits, boundaries, tuple(_candidates(model, limits, boundaries, replicas)))
-
-
-def stage_options(
-    model: CostModel, limits: Limits, first: int, end: int, replicas: int, kept: int | None = None
-) -> list[StageCosts]:
-    """Stages of these layers and replicas that fit, without those that another betters; ``kept`` as in ``memory``."""
-    return _undominated(
-        [
-            model.stage(first, end, memory_mb, replicas, algorithm, recompute)
-            for algorithm in _algorithms(limits, replicas)
-            for recompute in limits.recomputations
-            for memory_mb in sorted(limits.memory_mb)
-            if memory_mb >= model.memory(first, end, replicas, algorithm, recompute, kept).needed_mb
-        ]
-    )
-
-
-def _candidates(
-    model: CostModel, limits: Limits, boundaries: Sequence[int], replicas: Sequence[int]
-) -> list[StageCosts]:
-    return [
+    candidates = [
         option
         for at, first in enumerate(boundaries)
         for end in boundaries[at + 1 :]
         for degree in replicas
-        for option in stage_options(model, limits, first, end, degree)
+        for option in _stage_options(model, limits, first, end, degree, schedule)
     ]
+    stages, kept = tuple(costs for costs, _ in candidates), tuple(each for _, each in candidates)
+    return Problem(model, objective, limits, boundaries, stages, schedule, kept)
 
 
-def cost_model(job: Job, profile: Profile, platform: Platform) -> CostModel:
-    """The cost model of a job's own profile."""
-    return CostModel(
-        profile=profile,
-        platform=platform,
-        training=job.training,
-        architecture=job.package.architecture,
-        wire=job.wire,
-        ephemeral_storage_mb=job.package.ephemeral_storage_mb,
-    )
-
-
-def job_problem(job: Job, profile: Profile, platform: Platform) -> Problem:
-    """The choice that a job and its profile pose. Raises UserInputError when a layer fits nowhere."""
-    return build_problem(cost_model(job, profile, platform), job.objective, job.limits)
+def _stage_options(
+    model: CostModel, limits: Limits, first: int, end: int, replicas: int, schedule: ScheduleName
+) -> list[_Candidate]:
+    """Stages of these layers and replicas that fit, without those that another betters."""
+    found = []
+    gpipe = schedule is ScheduleName.GPIPE
+    every, least = model.micro_batches_per_replica(replicas), _least_kept(model, schedule, end, replicas) or 0
+    for algorithm in _algorithms(limits, replicas):
+        for recompute in limits.recomputations:
+            needed = model.memory(first, end, replicas, algorithm, recompute).needed_mb if gpipe else 0.0
+            for memory_mb in sorted(limits.memory_mb):
+                if memory_mb < needed:
+                    continue
+                shape = (first, end, memory_mb, replicas, algorithm, recompute)
+                kept = every if gpipe else model.most_kept(*shape)
+                if kept >= least:
+                    found.append((model.stage(*shape), kept))
+    return _undominated(found, schedule)

@@ -1,18 +1,17 @@
-"""The schedule of a plan: cuts and replicas are found under GPipe, then each schedule is tried on them.
+"""The schedule of a plan: of those that its stages fit under, the one that the simulation says is best.
 
-A schedule that keeps fewer micro-batches may do with smaller memory sizes, or without recomputation: those are chosen
-again for it, exactly, with cuts and replicas as they are. What a schedule costs in time the closed form does not see,
-so schedules are compared by the simulation. A plan whose cuts or replicas fit only under another schedule than GPipe is
-not found.
+Plans are searched for under every schedule that the job allows, by the closed form, which bounds what a worker waits
+for but does not see all of it. Where the stages that were found fit under other schedules as well, these are simulated,
+too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.forecast import Forecast, kept_micro_batches
-from planner.milp import TIME_LIMIT_S, Solution, solve
-from planner.problem import Problem, stage_options
-from runtime.manifest import Architecture, DatasetFacts
-from runtime.schedule import ScheduleName
+from planner.forecast import Forecast
+from planner.problem import Problem
+from planner.solver import Solution
+from runtime.manifest import DatasetFacts
 
 BETTER = 1e-3
 """Part of the objective by which a schedule must better the one before it to be taken: below, GPipe is simpler."""
@@ -24,51 +23,32 @@ class Choice:
 
     solution: Solution
     forecast: Forecast
-    problem: Problem
 
     @property
     def objective(self) -> float:
         """Of the simulated plan."""
-        objective, forecast = self.problem.objective, self.forecast
+        objective, forecast = self.solution.problem.objective, self.forecast
         return objective.usd_weight * forecast.usd_per_iteration + objective.time_weight * forecast.iteration_s
 
 
-def _refitted(problem: Problem, found: Solution, schedule: ScheduleName, time_limit_s: float) -> Solution:
-    """The plan's cuts and replicas with the best memory sizes, recomputation and summation under ``schedule``."""
-    model, stages = problem.model, found.stages
-    candidates = [
-        option
-        for index, costs in enumerate(stages)
-        for option in stage_options(
-            model,
-            problem.limits,
-            costs.first,
-            costs.end,
-            costs.replicas,
-            kept_micro_batches(schedule, stages, index, model.micro_batches),
-        )
-    ]
-    boundaries = (0, *(costs.end for costs in stages))
-    again = Problem(model, problem.objective, problem.limits, boundaries, tuple(candidates))
-    solution = solve(again, time_limit_s=time_limit_s)
-    assert solution is not None, "what fits under GPipe fits under every schedule"
-    return solution
+def _under(problem: Problem, found: Solution) -> Solution:
+    """The same stages under the problem's schedule. The gap is to the best plan under any."""
+    iteration_s = problem.iteration_s(found.stages)
+    value, usd = problem.value(found.stages, iteration_s), problem.model.usd(found.stages, iteration_s)
+    bound = (1 - found.gap) * found.objective
+    gap = max(0.0, 1 - bound / value) if value > 0 else 0.0
+    return Solution(problem, found.stages, iteration_s, usd, value, gap)
 
 
-def choose_schedule(
-    problem: Problem,
-    found: Solution,
-    dataset: DatasetFacts,
-    architecture: Architecture,
-    time_limit_s: float = TIME_LIMIT_S,
-) -> Choice:
-    """The best of the schedules that the job allows, for the cuts and replicas of ``found``, planned under GPipe."""
+def choose_schedule(problems: Sequence[Problem], found: Solution, dataset: DatasetFacts) -> Choice:
+    """The best schedule for the stages of ``found``, which is a plan of one of ``problems``."""
     best: Choice | None = None
-    for schedule in problem.limits.schedules:
-        solution = found if schedule is ScheduleName.GPIPE else _refitted(problem, found, schedule, time_limit_s)
-        forecast = Forecast(problem.model, solution.stages, dataset, schedule, architecture)
-        choice = Choice(solution, forecast, problem)
-        if best is None or choice.objective < best.objective * (1 - BETTER):
-            best = choice
-    assert best is not None, "a job allows at least one schedule"
+    model = found.problem.model
+    for problem in problems:
+        if problem.model is model and problem.admits(found.stages):
+            forecast = Forecast(model, found.stages, dataset, problem.schedule, model.architecture)
+            choice = Choice(_under(problem, found), forecast)
+            if best is None or choice.objective < best.objective * (1 - BETTER):
+                best = choice
+    assert best is not None, "its own problem admits a plan"
     return best

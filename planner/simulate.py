@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from planner.cost_model import StageCosts
 from planner.graph import Placed
 from planner.replay import RateLimits, Replay, replay
+from planner.stage_costs import StageCosts
 from planner.steps import SENT_BY, StepsOfPlan, get_gate, put_gate
 from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
 from runtime.records import TimelineEvent

@@ -16,8 +16,8 @@ object by object (``planner.sum_steps``), and an object is only found when it is
 
 from collections.abc import Sequence
 
-from planner.cost_model import StageCosts, Transfer
 from planner.graph import COMMON, GANG, TICKS_PER_S, Awaited, Need, Placed, Ports, Steps
+from planner.stage_costs import StageCosts, Transfer
 from planner.sum_steps import Member, add_sum
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs

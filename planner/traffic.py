@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import torch
 
-from planner.cost_model import CostModel, StageCosts
+from planner.cost_model import CostModel
+from planner.stage_costs import StageCosts
 from runtime.codec import encoded_bytes, narrowed
 from runtime.factories import TORCH_DTYPES, WIRE_DTYPES
 from runtime.pacing import range_count

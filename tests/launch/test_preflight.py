@@ -302,4 +302,4 @@ def test_every_tool_that_is_missing_or_of_another_version_fails_with_both_versio
 
 def test_the_kits_own_pins_are_read() -> None:
     names = dict(pins(Path(__file__).resolve().parents[2]))
-    assert {"torch", "boto3", "PuLP", "aws-cdk-lib"} <= names.keys()
+    assert {"torch", "boto3", "rich", "aws-cdk-lib"} <= names.keys()

@@ -7,8 +7,8 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from planner.cost_model import StageCosts, Transfer
 from planner.graph import TICKS_PER_S
+from planner.stage_costs import StageCosts, Transfer
 from runtime.batches import replica_of
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs

@@ -82,6 +82,20 @@ def random_profile(generator: random.Random, layers: int, scale: float = 1.0) ->
     return make_profile([one() for _ in range(layers)])
 
 
+def grown(profile: Profile, micro_batch_size: int) -> Profile:
+    """For micro-batches of another size: times with a constant part, bytes in proportion."""
+    share = micro_batch_size / profile.micro_batch_size
+
+    def layer(one: LayerProfile) -> LayerProfile:
+        times = {name: [s * (0.3 + 0.7 * share) for s in getattr(one, name)] for name in ("forward_s", "backward_s")}
+        names = ("output_bytes", "gradient_bytes", "activation_bytes")
+        return one.model_copy(update={**times, **{name: round(getattr(one, name) * share) for name in names}})
+
+    return profile.model_copy(
+        update={"micro_batch_size": micro_batch_size, "layers": [layer(one) for one in profile.layers]}
+    )
+
+
 def random_objective(generator: random.Random) -> Objective:
     return generator.choice(
         [

@@ -5,7 +5,7 @@ import pytest
 from planner.choice import Asked, Optimize, choose, find_choices, with_limits
 from planner.job import Job, Limits, Objective
 from planner.platforms import PLATFORMS
-from planner.problem import job_problem
+from planner.variants import job_problems
 from runtime.errors import UserInputError
 from runtime.spec import DataSpec, ModelSpec
 from tests.planner.profiles import make_layer, make_profile, make_training
@@ -30,7 +30,7 @@ PROFILE = make_profile([make_layer() for _ in range(5)])
 @pytest.fixture(scope="module")
 def choices():
     job = make_job()
-    return find_choices(job, job_problem(job, PROFILE, LAMBDA), 0.001)
+    return find_choices(job, job_problems(job, PROFILE, LAMBDA), 0.001)
 
 
 def test_choices_are_a_staircase_of_whole_runs(choices):
@@ -73,7 +73,7 @@ def test_without_a_question_the_jobs_objective_decides():
 
 def test_a_deadline_out_of_reach_is_answered_with_shortfall_and_priced_remedies():
     job = make_job(max_replicas=1, max_stages=2)
-    choices = find_choices(job, job_problem(job, PROFILE, LAMBDA))
+    choices = find_choices(job, job_problems(job, PROFILE, LAMBDA))
     fastest = choices.runs[0]
     asked = Asked(deadline_s=0.9 * fastest.total_s)
     with pytest.raises(UserInputError) as caught:

@@ -4,11 +4,11 @@ import pytest
 
 from planner.frontier import find_frontier
 from planner.job import Limits, Objective
-from planner.milp import solve
 from planner.problem import build_problem
+from planner.solver import solve
 from runtime.errors import UserInputError
+from tests.planner.brute_force import cost_model, every_plan
 from tests.planner.profiles import make_layer, make_profile, random_limits, random_profile
-from tests.planner.test_milp import cost_model, every_plan
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -21,9 +21,9 @@ def test_no_plan_is_better_than_the_frontier_by_more_than_the_tolerance(seed, to
     plans = list(every_plan(problem))
     if not plans:
         with pytest.raises(UserInputError, match="no plan is within the limits"):
-            find_frontier(problem, tolerance)
+            find_frontier([problem], tolerance)
         return
-    frontier = find_frontier(problem, tolerance)
+    frontier = find_frontier([problem], tolerance)
     assert frontier.tolerance <= tolerance
     for plan in plans:
         seconds = model.iteration_s(plan)
@@ -39,13 +39,13 @@ def test_no_plan_is_better_than_the_frontier_by_more_than_the_tolerance(seed, to
 
 def test_the_ends_are_the_fastest_and_the_cheapest_plan():
     model = cost_model(make_profile([make_layer(activation_mib=3) for _ in range(8)]))
-    frontier = find_frontier(build_problem(model, Objective(), Limits()), 1e-6)
-    fastest = solve(build_problem(model, Objective(usd_weight=0, time_weight=1), Limits()))
-    cheapest = solve(build_problem(model, Objective(usd_weight=1, time_weight=0), Limits()))
+    frontier = find_frontier([build_problem(model, Objective(), Limits())], 1e-6)
+    fastest = solve([build_problem(model, Objective(usd_weight=0, time_weight=1), Limits())])
+    cheapest = solve([build_problem(model, Objective(usd_weight=1, time_weight=0), Limits())])
     assert frontier.points[0].iteration_s == pytest.approx(fastest.iteration_s, rel=2e-6)
     assert frontier.points[-1].usd == pytest.approx(cheapest.usd, rel=2e-6)
 
 
 def test_too_many_partial_plans_are_told():
     model = cost_model(random_profile(random.Random(2), layers=6))
-    assert find_frontier(build_problem(model, Objective(), Limits()), 1e-6, most=3).tolerance > 1e-6
+    assert find_frontier([build_problem(model, Objective(), Limits())], 1e-6, time_limit_s=0.0).tolerance > 1e-6

@@ -6,10 +6,10 @@ import numpy
 import pytest
 
 from planner import replay as replay_module
-from planner.cost_model import LaneTimes, StageCosts, Transfer
 from planner.graph import TICKS_PER_S
 from planner.replay import RECORDED, RateLimits, replay, replay_shared, replay_unshared
 from planner.simulate import Sharing, simulate
+from planner.stage_costs import LaneTimes, StageCosts, Transfer
 from planner.steps import StepsOfPlan
 from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm

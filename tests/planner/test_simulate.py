@@ -5,9 +5,10 @@ import random
 
 import pytest
 
-from planner.cost_model import CostModel, LaneTimes, StageCosts, Transfer
+from planner.cost_model import CostModel
 from planner.platforms import PLATFORMS
 from planner.simulate import Sharing, simulate
+from planner.stage_costs import LaneTimes, StageCosts, Transfer
 from runtime.manifest import Architecture
 from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
 from runtime.schedule import Lane, ScheduleName

@@ -1,0 +1,258 @@
+"""Every plan of a window that may be wanted, from the last layer back: partial plans by what the stages before see.
+
+A partial plan is a path of candidates from some boundary to the last one. With f, b the sums of its forward and
+backward paths, Q and q its longest forward and backward queue, the stages before it will see of it
+
+    P = f + b,   E = f + longest (backward pass with its closing),   Q,   q,   objective per second, and of requests
+
+and a stage (f', b', Q', q', closing c) before it makes
+
+    P <- P + f' + b'      E <- max(E + f', P + f' + b' + max(q, q') + c)      Q <- max(Q, Q')      q <- max(q, q')
+
+until at the first layer an iteration takes Q + E. A partial plan is put aside when every plan that ends with it is
+unwanted, by the bounds of what may stand before it (``windows``); or when another one from the same boundary is as good
+in everything that the objective and the limits see. In a window queues below its least ones are as good as these.
+"""
+
+from dataclasses import dataclass
+
+import numpy
+
+from planner.hulls import corners
+from planner.options import Options
+from planner.windows import Bounds
+from runtime.schedule import ScheduleName
+
+_FIGURES = (
+    "rate",
+    "requests",
+    "forward_queue",
+    "backward_queue",
+    "path",
+    "longest",
+    "work",
+    "waits",
+    "away",
+    "stages",
+    "workers",
+    "steps",
+)
+_RATE, _REQUESTS, _FORWARD_QUEUE, _BACKWARD_QUEUE, _PATH, _LONGEST, _WORK, _WAITS, _AWAY, _STAGES, _WORKERS, _STEPS = (
+    range(len(_FIGURES))
+)
+"""``waits``: seconds where forward and backward alternate, by waiting alone. ``away``: micro-batches that are with the
+stages of the partial plan, and on their way there, while the stage before waits. ``steps``: workers, as
+``Options.steps`` counts them."""
+_BLOCK = 1 << 18
+"""Partial plans times candidates, and partial plans times corners, that are looked at together."""
+
+
+@dataclass
+class _Layer:
+    """Partial plans from one boundary: a row of ``_FIGURES`` each, its first candidate, and the row of the rest."""
+
+    figures: numpy.ndarray
+    candidate: numpy.ndarray
+    rest: numpy.ndarray
+
+
+class Labels:
+    """The search of one window; ``rows`` are the candidates that are left of it."""
+
+    def __init__(self, bounds: Bounds, rows: numpy.ndarray, time_weight: float, limit: float, rivals: int) -> None:
+        self.bounds, self.rows, self.time_weight, self.limit, self.rivals = bounds, rows, time_weight, limit, rivals
+        self.options: Options = bounds.window.options
+        self.limits = self.options.problem.limits
+        self.eager = self.options.problem.schedule is ScheduleName.EAGER_ONE_F_ONE_B
+        self.looked_at = 0
+        least = bounds.wanting(bounds.rate_before)
+        self.reachable = numpy.isfinite(least)
+        sums = [bounds.path_before, bounds.fore_before, bounds.closed_before]
+        if self.options.work is not None:
+            sums.append(bounds.work_before)
+        self.corners = [corners(bounds.wanting(each), bounds.at, least) for each in sums]
+        self.seen = self._seen()
+
+    def _seen(self) -> list[int]:
+        """Figures that tell one partial plan from another; the others are equal, or nothing depends on them."""
+        options, limits = self.options, self.limits
+        seen = [_RATE, _REQUESTS, _FORWARD_QUEUE, _BACKWARD_QUEUE, _PATH, _LONGEST]
+        if options.work is not None:
+            seen.append(_WORK)
+        if options.turns is not None:
+            seen.append(_WAITS)
+        if limits.max_stages < options.boundaries - 1:
+            seen.append(_STAGES)
+        most = int(options.replicas.max())
+        if limits.max_concurrency < most * min(limits.max_stages, options.boundaries - 1):
+            seen.append(_WORKERS)
+        return seen
+
+    def best(self, layer: _Layer) -> _Layer:
+        """Without those that ``rivals`` others are as good as (the first of equals stay)."""
+        figures = layer.figures.copy()
+        for column, low in zip((_FORWARD_QUEUE, _BACKWARD_QUEUE), self.bounds.window.queue, strict=True):
+            figures[:, column] = numpy.maximum(figures[:, column], low)
+        # Counts must not exceed the other's, and must serve a minimum as well: so the missing ones count, too.
+        missing = numpy.maximum(0, (self.limits.min_stages, self.limits.min_workers) - figures[:, _STAGES:_STEPS])
+        columns = [figures[:, self.seen], missing]
+        if self.options.turns is not None:  # fewer are not better: what waits for them keeps fewer
+            columns += [figures[:, [_AWAY]], -figures[:, [_AWAY]]]
+        kept = undominated(numpy.hstack(columns), self.rivals)
+        return _Layer(layer.figures[kept], layer.candidate[kept], layer.rest[kept])
+
+    def extended(self, layer: _Layer, rows: numpy.ndarray) -> _Layer:
+        """Each partial plan behind each of some candidates, as far as these keep as many micro-batches as they must."""
+        options, count = self.options, len(layer.figures)
+        row, rest = numpy.repeat(rows, count), numpy.tile(numpy.arange(count), len(rows))
+        new = layer.figures[rest]
+        if options.turns is not None:
+            row, rest, new = self._waiting(row, rest, new)
+        path = options.forward[row] + options.backward[row]
+        new[:, _RATE] += options.rate[row]
+        new[:, _REQUESTS] += options.requests[row]
+        new[:, _FORWARD_QUEUE] = numpy.maximum(new[:, _FORWARD_QUEUE], options.forward_queue[row])
+        new[:, _BACKWARD_QUEUE] = numpy.maximum(new[:, _BACKWARD_QUEUE], options.backward_queue[row])
+        new[:, _PATH] += path
+        own = new[:, _PATH] + new[:, _BACKWARD_QUEUE] + options.closing[row]
+        new[:, _LONGEST] = numpy.maximum(new[:, _LONGEST] + options.forward[row], own)
+        if options.work is not None:
+            new[:, _WORK] += options.work[row]
+        new[:, _STAGES] += 1
+        new[:, _WORKERS] += options.replicas[row]
+        new[:, _STEPS] += -(-options.replicas[row] // options.unit)
+        return _Layer(new, row, rest)
+
+    def _waiting(
+        self, row: numpy.ndarray, rest: numpy.ndarray, new: numpy.ndarray
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """``runtime.schedule.kept_at_once`` and ``CostModel.waiting_s``, from the last stage back."""
+        options = self.options
+        assert options.kept is not None and options.inner is not None
+        assert options.outer is not None and options.tail is not None
+        replicas = options.replicas[row]
+        own = replicas if self.eager else 0
+        kept = 1 + numpy.ceil((new[:, _AWAY] + own) / replicas)
+        kept[new[:, _STAGES] == 0] = 1
+        every = options.micro_batches[row]
+        fits = numpy.flatnonzero(numpy.minimum(kept, every) <= options.kept[row])
+        row, rest, new, kept = row[fits], rest[fits], new[fits], kept[fits]
+        every, replicas = every[fits], replicas[fits]
+        held = numpy.minimum(kept, every)
+        turns = numpy.ceil(every / held)
+        last = every - (turns - 1) * held
+        waits = turns * (options.inner[row] + new[:, _PATH]) + (last - 1) * options.tail[row] + options.outer[row]
+        path = options.forward[row] + options.backward[row]
+        new[:, _WAITS] = numpy.maximum(new[:, _WAITS] + path, waits + options.closing[row])
+        new[:, _AWAY] = kept * replicas + (replicas if self.eager else 0)
+        return row, rest, new
+
+    def promising(self, layer: _Layer) -> numpy.ndarray:
+        """Numbers of the partial plans that some plan that is wanted may end with."""
+        figures, options, window = layer.figures, self.options, self.bounds.window
+        fine = figures[:, _STAGES] <= self.limits.max_stages
+        fine &= figures[:, _WORKERS] <= self.limits.max_concurrency
+        stages, workers = options.steps
+        wanted = numpy.maximum(0, (stages, workers) - figures[:, [_STAGES, _STEPS]]).astype(int)
+        state = wanted[:, 0] * (workers + 1) + wanted[:, 1]
+        node = options.first[layer.candidate] * self.bounds.states + state
+        fine &= self.reachable[node]
+        queue = numpy.maximum(figures[:, _FORWARD_QUEUE], window.queue[0])
+        backward_queue = numpy.maximum(figures[:, _BACKWARD_QUEUE], window.queue[1])
+        path, longest = figures[:, _PATH] + queue, numpy.maximum(figures[:, _LONGEST] + queue, figures[:, _WAITS])
+        rate = figures[:, _RATE] + self.time_weight
+        room = self.limit - figures[:, _REQUESTS]
+        fine &= rate * longest < room
+        rows = numpy.flatnonzero(fine)
+        begins = [path + backward_queue, longest, path, figures[:, _WORK]]
+        for (rates, times), begin in zip(self.corners, begins[: len(self.corners)], strict=True):
+            good = []
+            for at in range(0, len(rows), _BLOCK // len(rates)):
+                part = rows[at : at + _BLOCK // len(rates)]
+                seconds = begin[part] + times[:, node[part]]
+                with numpy.errstate(invalid="ignore"):  # at the first layer nothing before it has a closing
+                    objective = ((rate[part] + rates[:, node[part]]) * seconds).min(axis=0)
+                unknown = numpy.isnan(objective)
+                good.append(part[unknown | ((objective < room[part]) & (seconds.min(axis=0) <= window.high_s))])
+            rows = numpy.concatenate(good) if good else rows
+        return rows
+
+    def plans(self, most: int) -> list[list[int]] | None:
+        """Plans that may be wanted, the best first, as numbers of candidates; None when ``most`` is not enough.
+
+        Of plans that are no faster and no better than ``rivals`` others none is among them.
+        """
+        options, last = self.options, self.options.boundaries - 1
+        nothing = numpy.zeros(1, dtype=int)
+        layers = {last: _Layer(numpy.zeros((1, len(_FIGURES))), nothing, nothing)}
+        found: dict[int, list[_Layer]] = {boundary: [] for boundary in range(last + 1)}
+        for boundary in reversed(range(last + 1)):
+            if found[boundary]:
+                layer = _joined(found.pop(boundary))
+                layers[boundary] = layer if boundary == 0 else self.best(layer)
+            if boundary not in layers:
+                continue
+            here = self.rows[options.end[self.rows] == boundary]
+            block = max(1, _BLOCK // len(layers[boundary].figures))
+            for begin in range(0, len(here), block):
+                new = self.extended(layers[boundary], here[begin : begin + block])
+                good = self.promising(new)
+                self.looked_at += len(good)
+                if self.looked_at > most:
+                    return None
+                firsts = options.first[new.candidate[good]]
+                for first in numpy.unique(firsts):
+                    chosen = good[firsts == first]
+                    found[int(first)].append(_Layer(new.figures[chosen], new.candidate[chosen], new.rest[chosen]))
+        return self._whole(layers) if 0 in layers else []
+
+    def _whole(self, layers: dict[int, _Layer]) -> list[list[int]]:
+        figures, last = layers[0].figures, self.options.boundaries - 1
+        seconds = numpy.maximum(figures[:, _FORWARD_QUEUE] + figures[:, _LONGEST], figures[:, _WAITS])
+        seconds = numpy.maximum(seconds, figures[:, _WORK])
+        objective = (figures[:, _RATE] + self.time_weight) * seconds + figures[:, _REQUESTS]
+        plans = []
+        best = undominated(numpy.column_stack([objective, seconds]), self.rivals)
+        for row in best[numpy.argsort(objective[best], kind="stable")]:
+            boundary, plan = 0, []
+            while boundary != last:
+                layer = layers[boundary]
+                candidate = int(layer.candidate[row])
+                plan.append(candidate)
+                row, boundary = layer.rest[row], int(self.options.end[candidate])
+            plans.append(plan)
+        return plans
+
+
+def _joined(parts: list[_Layer]) -> _Layer:
+    return _Layer(*(numpy.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+
+
+def undominated(rows: numpy.ndarray, rivals: int) -> numpy.ndarray:
+    """Numbers of the rows that fewer than ``rivals`` others are as good as in all columns; the first of equals stay."""
+    order = numpy.lexsort(rows.T[::-1])
+    rows = rows[order][:, [0, *numpy.flatnonzero(rows.min(axis=0) < rows.max(axis=0))]]  # equal ones tell nothing
+    kept = numpy.empty_like(rows)
+    numbers: list[numpy.ndarray] = []
+    count = 0
+    for begin in range(0, len(rows), 256):
+        part = rows[begin : begin + 256]
+        others = numpy.zeros(len(part), dtype=int)
+        for at in range(0, count, 2048):
+            others += _as_good(kept[at : min(count, at + 2048)], part).sum(axis=1)
+        left = numpy.flatnonzero(others < rivals)
+        part = part[left]
+        before = _as_good(part, part) & numpy.tri(len(part), k=-1, dtype=bool)
+        left = left[others[left] + before.sum(axis=1) < rivals]
+        kept[count : count + len(left)] = rows[begin + left]
+        count += len(left)
+        numbers.append(order[begin + left])
+    return numpy.sort(numpy.concatenate(numbers)) if numbers else numpy.zeros(0, dtype=int)
+
+
+def _as_good(kept: numpy.ndarray, rows: numpy.ndarray) -> numpy.ndarray:
+    """Of each row (first axis), which of ``kept`` are as good in every column."""
+    good = numpy.ones((len(rows), len(kept)), dtype=bool)
+    for column in range(rows.shape[1]):
+        good &= kept[:, column] <= rows[:, column, None]
+    return good
