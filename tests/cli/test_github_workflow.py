@@ -104,8 +104,9 @@ def test_a_changed_plan_shows_what_it_changes_and_no_more(tmp_path: Path, projec
     assert f"### Plan of `{manifest.name}`" in text
     assert f"[-] {first.memory_mb}" in text and f"[+] {larger.memory_mb}" in text
     touched = {line.split()[1] for line in text.splitlines() if line.startswith(("[~]", "[+]", "[-]"))}
-    assert touched <= {"AWS::Lambda::Function", "AWS::StepFunctions::StateMachine", "Output"}
-    assert "AWS::Lambda::Function" in touched
+    invoked = {"AWS::Lambda::Function", "AWS::Lambda::Version", "AWS::Lambda::Alias"}
+    assert touched <= {*invoked, "AWS::StepFunctions::StateMachine", "Output"}
+    assert "AWS::Lambda::Function" in touched and "AWS::Lambda::Alias" in touched
 
 
 def test_a_first_plan_is_all_new(tmp_path: Path, project: Path) -> None:
