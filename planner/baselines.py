@@ -4,7 +4,7 @@
                            batch goes through at once (Jiang et al., arXiv 2105.07806)
 ``lambdaml-accumulation``  the same with gradient accumulation: one micro-batch's activations at a time
 ``hybrid-ps``              the same workers, which send gradients to and fetch weights from a parameter server on an EC2
-                           instance, priced for the whole run (Cirrus; "HybridPS" in the FuncPipe paper)
+                           instance, the best of ours, priced for the whole run (Cirrus; "HybridPS" in FuncPipe's paper)
 ``tpdmp``                  the partition of highest throughput at one memory size for all, then replicated
 ``funcpipe``               FuncPipe as published (arXiv 2204.13561): one degree for all stages, GPipe, pipelined
                            scatter-reduce, cuts and memory sizes chosen together
@@ -17,13 +17,14 @@ and concurrency; limits that shape the pipeline (numbers of stages, least worker
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from itertools import combinations
 
 from planner.choice import Run, run_of, with_limits
 from planner.forecast import Forecast
-from planner.job import Job
+from planner.job import Job, Objective
 from planner.platforms import Platform
-from planner.pricing import VIRTUAL_MACHINES, Bill, VirtualMachine, bill, virtual_machine
+from planner.pricing import VIRTUAL_MACHINES, VirtualMachine, bill, virtual_machine
 from planner.problem import Problem, replica_choices
 from planner.profile_format import Profile
 from planner.solver import solve
@@ -35,8 +36,8 @@ from runtime.errors import UserInputError
 from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm
 
-PARAMETER_SERVER = VIRTUAL_MACHINES[1]
-"""With 5 Gbit/s; a larger one would rarely pay, as it stands idle while workers compute."""
+SIMULATED = 20
+"""Of a baseline's own choices so many are simulated, the best by the closed form."""
 VM_START_UP_S = 60.0
 """Assumed, not measured: boot and imports; also what EC2 bills at least."""
 
@@ -50,6 +51,7 @@ class Planned:
     """Its choice, for the reader."""
     workers: int
     iteration_s: float
+    iteration_usd: float
     total_s: float
     usd: float
 
@@ -66,18 +68,35 @@ class Impossible:
     why: str
 
 
-def planned(name: str, run: Run, extra: Bill | None = None) -> Planned:
-    """A forecast run as one way to train, ``extra`` being billed besides."""
-    stages = run.stages
+def planned(name: str, run: Run, server: VirtualMachine | None = None) -> Planned:
+    """A forecast run as one way to train, ``server`` being billed as long as it lasts."""
+    stages, forecast = run.stages, run.forecast
     what = " | ".join(f"{c.end - c.first} layers {c.memory_mb} MB x {c.replicas}" for c in stages)
-    usd = run.usd + (extra.total_usd if extra else 0.0)
-    return Planned(name, what, run.forecast.workers, run.forecast.iteration_s, run.total_s, usd)
+    iteration_usd, usd = forecast.usd_per_iteration, run.usd
+    if server is not None:
+        what = f"{what}, server {server.name}"
+        iteration_usd += _machine_usd(server, forecast.iteration_s)
+        usd += _machine_usd(server, max(run.total_s, VM_START_UP_S))
+    return Planned(name, what, forecast.workers, forecast.iteration_s, iteration_usd, run.total_s, usd)
+
+
+def _machine_usd(machine: VirtualMachine, seconds: float) -> float:
+    return bill([virtual_machine(machine, seconds)]).total_usd
 
 
 def find_baselines(job: Job, profile: Profile, platform: Platform) -> list[Planned | Impossible]:
     """Every baseline, in the order of the module's docstring."""
     free = with_limits(job, min_stages=1, min_workers=1)
     return [*_Serverless(free, profile, platform).all(), *(_on_machine(free, profile, m) for m in VIRTUAL_MACHINES)]
+
+
+def published_plans(
+    job: Job, profile: Profile, platform: Platform, objectives: Sequence[Objective]
+) -> list[Planned | Impossible]:
+    """The baseline ``funcpipe`` of ``find_baselines`` by several objectives instead of the job's."""
+    free = with_limits(job, min_stages=1, min_workers=1)
+    found = _Serverless(free, profile, platform)
+    return [found.published(objective) for objective in objectives]
 
 
 class _Serverless:
@@ -99,11 +118,12 @@ class _Serverless:
         yield self._best("lambdaml-accumulation", self._data_parallel(kept=1), whole)
         yield self._hybrid(whole)
         yield self._best("tpdmp", self._throughput_optimal(), "no partition fits one memory size for all stages")
-        yield self._best("funcpipe", self._published(), "no partition fits with one degree for all stages")
+        yield self.published(self._job.objective)
 
-    def _value(self, run: Run, usd: float) -> float:
-        objective = self._job.objective
-        return objective.usd_weight * usd + objective.time_weight * run.total_s
+    def published(self, objective: Objective) -> Planned | Impossible:
+        """FuncPipe's plan by an objective of its own."""
+        plans = self._one_degree(objective)
+        return self._best("funcpipe", plans, "no partition fits with one degree for all stages", objective)
 
     def _runs(self, plans: Iterator[Sequence[StageCosts]]) -> Iterator[Run]:
         for stages in plans:
@@ -119,9 +139,24 @@ class _Serverless:
             except UserInputError:  # an iteration outlives the functions
                 continue
 
-    def _best(self, name: str, plans: Iterator[Sequence[StageCosts]], otherwise: str) -> Planned | Impossible:
-        best = min(self._runs(plans), key=lambda run: self._value(run, run.usd), default=None)
-        return planned(name, best) if best else Impossible(name, otherwise)
+    def _best(
+        self, name: str, plans: Iterator[Sequence[StageCosts]], otherwise: str, objective: Objective | None = None
+    ) -> Planned | Impossible:
+        likely = nsmallest(SIMULATED, plans, key=lambda stages: self._closed_form(stages, objective))
+        ways = [planned(name, run) for run in self._runs(iter(likely))]
+        return self._best_of(ways, Impossible(name, otherwise), objective)
+
+    def _closed_form(self, stages: Sequence[StageCosts], objective: Objective | None) -> float:
+        """A plan's objective, without start-up and checkpoints."""
+        by, iteration_s = objective or self._job.objective, self._problem.iteration_s(stages)
+        return by.usd_weight * self._model.usd(stages, iteration_s) + by.time_weight * iteration_s
+
+    def _best_of(
+        self, ways: Sequence[Planned], otherwise: Impossible, objective: Objective | None = None
+    ) -> Planned | Impossible:
+        by = objective or self._job.objective
+        value = {way: by.usd_weight * way.usd + by.time_weight * way.total_s for way in ways}
+        return min(ways, key=value.__getitem__, default=otherwise)
 
     def _data_parallel(self, kept: int | None) -> Iterator[tuple[StageCosts]]:
         """One stage of everything; ``kept`` as ``CostModel.memory``'s."""
@@ -134,32 +169,27 @@ class _Serverless:
 
     def _hybrid(self, otherwise: str) -> Planned | Impossible:
         """Gradients to the server and weights from it; its network is shared by all workers."""
+        ways = []
+        for server in VIRTUAL_MACHINES:
+            plans = ((self._at_server(stages[0], server),) for stages in self._data_parallel(kept=1))
+            ways += [planned("hybrid-ps", run, server) for run in self._runs(plans)]
+        return self._best_of(ways, Impossible("hybrid-ps", otherwise))
 
-        def at_server(costs: StageCosts) -> StageCosts:
-            sent = self._model.exchange(0, costs.end, costs.memory_mb, costs.replicas)
-            pace = min(sent.bandwidth, PARAMETER_SERVER.bytes_per_s / costs.replicas)
-            own = costs
-            if costs.replicas > 1:
-                own = replace(costs, puts=0, gets=0, bytes_up=0, bytes_down=0, request_usd=0.0)
-            return replace(own, synchronise_s=2 * (sent.gradient_bytes / pace + sent.latency_s))
+    def _at_server(self, costs: StageCosts, server: VirtualMachine) -> StageCosts:
+        sent = self._model.exchange(0, costs.end, costs.memory_mb, costs.replicas)
+        pace = min(sent.bandwidth, server.bytes_per_s / costs.replicas)
+        exchanged_s = 2 * (sent.gradient_bytes / pace + sent.latency_s)
+        if costs.replicas == 1:  # has no one to wait for, so that only its step closes an iteration
+            return replace(costs, step_s=exchanged_s + costs.step_s)
+        return replace(costs, puts=0, gets=0, bytes_up=0, bytes_down=0, request_usd=0.0, synchronise_s=exchanged_s)
 
-        found = []
-        for run in self._runs((at_server(stages[0]),) for stages in self._data_parallel(kept=1)):
-            server = bill([virtual_machine(PARAMETER_SERVER, max(run.total_s, VM_START_UP_S))])
-            found.append((self._value(run, run.usd + server.total_usd), len(found), run, server))
-        if not found:
-            return Impossible("hybrid-ps", otherwise)
-        _, _, run, server = min(found)
-        way = planned("hybrid-ps", run, server)
-        return replace(way, what=f"{way.what}, server {PARAMETER_SERVER.name}")
-
-    def _published(self) -> Iterator[Sequence[StageCosts]]:
+    def _one_degree(self, objective: Objective) -> Iterator[Sequence[StageCosts]]:
         for degree in self._degrees:
             same = tuple(c for c in self._problem.candidates if c.replicas == degree)
             if not same:
                 continue
             try:
-                found = solve([replace(self._problem, candidates=same)])
+                found = solve([replace(self._problem, candidates=same, objective=objective)])
             except UserInputError:  # nothing fits with this degree
                 continue
             if found is not None:
@@ -219,7 +249,8 @@ def _on_machine(job: Job, profile: Profile, machine: VirtualMachine) -> Planned 
     )
     total_s = VM_START_UP_S + iterations * iteration_s
     what = f"{machine.vcpus} vCPUs, {machine.usd_per_hour:g} USD/h"
-    return Planned(name, what, 1, iteration_s, total_s, bill([virtual_machine(machine, total_s)]).total_usd)
+    usd = _machine_usd(machine, total_s)
+    return Planned(name, what, 1, iteration_s, _machine_usd(machine, iteration_s), total_s, usd)
 
 
 def serverless_pays(ours: Planned, others: Sequence[Planned | Impossible]) -> str | None:

@@ -1,6 +1,13 @@
 import pytest
 
-from planner.baselines import PARAMETER_SERVER, Impossible, Planned, find_baselines, planned, serverless_pays
+from planner.baselines import (
+    Impossible,
+    Planned,
+    find_baselines,
+    planned,
+    published_plans,
+    serverless_pays,
+)
 from planner.choice import Asked, choose
 from planner.job import Objective
 from planner.platforms import PLATFORMS
@@ -48,13 +55,41 @@ def test_accumulation_fits_where_a_whole_local_batch_does_not():
     assert isinstance(found["lambdaml-accumulation"], Planned)
 
 
+def server_of(way):
+    return next(machine for machine in VIRTUAL_MACHINES if way.what.endswith(f"server {machine.name}"))
+
+
 def test_the_parameter_server_is_billed_for_the_whole_run():
-    job = make_job(max_replicas=4)
-    found = by_name(job, SMALL)
+    found = by_name(make_job(max_replicas=4), SMALL)
     way = found["hybrid-ps"]
-    server_usd = way.total_s / 3600 * PARAMETER_SERVER.usd_per_hour
-    assert server_usd < way.usd < server_usd + 2 * found["lambdaml-accumulation"].usd
-    assert PARAMETER_SERVER.name in way.what
+    per_s = server_of(way).usd_per_hour / 3600
+    assert way.total_s * per_s < way.usd < way.total_s * per_s + 2 * found["lambdaml-accumulation"].usd
+    assert way.iteration_s * per_s < way.iteration_usd < way.usd
+
+
+def test_the_parameter_server_is_the_machine_that_suits_the_objective():
+    job = make_job(max_replicas=4)
+    thrifty = job.model_copy(update={"objective": Objective(usd_weight=1, time_weight=0)})
+    hurried = job.model_copy(update={"objective": Objective(usd_weight=0, time_weight=1)})
+    assert server_of(by_name(thrifty, SMALL)["hybrid-ps"]) is VIRTUAL_MACHINES[0]
+    way = by_name(hurried, SMALL)["hybrid-ps"]
+    assert server_of(way).bytes_per_s >= way.workers * LAMBDA.bandwidth(1769), "else it would slow the workers' links"
+
+
+def test_a_lone_worker_also_exchanges_with_its_parameter_server():
+    job = make_job(max_replicas=1)
+    found = by_name(job, SMALL)
+    exchanged_s = 2 * (5 * 20 / 75 + (0.027 + 0.040) / 2)
+    more_s = found["hybrid-ps"].iteration_s - found["lambdaml-accumulation"].iteration_s
+    assert more_s == pytest.approx(exchanged_s, rel=1e-6), "the smallest machine's network carries one worker's link"
+
+
+def test_published_plans_follow_the_objective_they_are_asked_for():
+    job = make_job(max_replicas=4)
+    cheapest, fastest = published_plans(
+        job, SMALL, LAMBDA, [Objective(usd_weight=1, time_weight=0), Objective(usd_weight=0, time_weight=1)]
+    )
+    assert cheapest.iteration_usd < fastest.iteration_usd and cheapest.iteration_s > fastest.iteration_s
 
 
 def test_published_funcpipe_has_one_degree():
@@ -77,8 +112,8 @@ def test_a_model_that_no_function_holds_leaves_the_machines():
 
 
 def test_it_is_said_when_serverless_does_not_pay():
-    ours = Planned("this plan", "", 4, 1.0, 100.0, 1.0)
-    cheap = Planned("vm-c5.2xlarge", "", 1, 0.5, 90.0, 0.5)
-    dear = Planned("vm-c5.12xlarge", "", 1, 0.5, 50.0, 2.0)
+    ours = Planned("this plan", "", 4, 1.0, 0.01, 100.0, 1.0)
+    cheap = Planned("vm-c5.2xlarge", "", 1, 0.5, 0.005, 90.0, 0.5)
+    dear = Planned("vm-c5.12xlarge", "", 1, 0.5, 0.02, 50.0, 2.0)
     assert "c5.2xlarge is predicted to take 90 s and 0.5 USD" in serverless_pays(ours, [dear, cheap])
     assert serverless_pays(ours, [dear]) is None
