@@ -82,8 +82,10 @@ def test_svg_has_a_bar_for_each_instruction():
 
 
 def test_a_predicted_timeline_needs_the_plans_own_profile():
-    profile = make_profile([make_layer(), make_layer(), make_layer()])
     manifest = plan("eager_1f1b", replicas=(1, 2, 1))
+    profile = make_profile(
+        [make_layer(), make_layer(), make_layer()], micro_batch_size=manifest.training.micro_batch_size
+    )
     with pytest.raises(UserInputError, match="not the one that the plan was made from"):
         predicted_timeline(manifest, profile)
     own = manifest.model_copy(update={"hashes": manifest.hashes.model_copy(update={"profile": profile.sha256})})
