@@ -12,7 +12,7 @@ import json
 import os
 import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,10 +101,24 @@ def _invoke(pool: Pool, function: FunctionVersion, payload: bytes, request_id: s
         return pool.invoke(function, payload, request_id)
     if rule.action is Action.SHIFT_CLOCK:
         return pool.invoke(_with_clock(function, rule.seconds), payload, request_id)
+    return _twice(pool, function, payload, request_id)[rule.answer % 2].result()
+
+
+def _twice(pool: Pool, function: FunctionVersion, payload: bytes, request_id: str) -> list["Future[Result]"]:
+    """Two invocations at once, of two environments: the first one's is an idle one, if there is any."""
+    first_has_one, both_have_one = threading.Event(), threading.Barrier(2)
+
+    def first_takes() -> None:
+        first_has_one.set()
+        both_have_one.wait()
+
     both = ThreadPoolExecutor(2)
-    results = [both.submit(pool.invoke, function, payload, name) for name in (request_id, str(uuid4()))]
+    first = both.submit(pool.invoke, function, payload, request_id, first_takes)
+    first.add_done_callback(lambda _: first_has_one.set())  # also where the event was refused
+    first_has_one.wait()
+    second = both.submit(pool.invoke, function, payload, str(uuid4()), both_have_one.wait)
     both.shutdown(wait=False)  # the one that does not count may go on for long
-    return results[rule.answer % 2].result()
+    return [first, second]
 
 
 def _with_clock(function: FunctionVersion, ahead_s: float) -> FunctionVersion:

@@ -16,13 +16,23 @@ class Pool:
         self._idle: dict[FunctionVersion, list[ExecutionEnvironment]] = {}
         self._busy: set[ExecutionEnvironment] = set()
 
-    def invoke(self, function: FunctionVersion, payload: bytes, request_id: str) -> Result:
-        """Runs ``function`` on one event, in an environment of its own for that time."""
+    def invoke(
+        self,
+        function: FunctionVersion,
+        payload: bytes,
+        request_id: str,
+        taken: Callable[[], object] = lambda: None,
+    ) -> Result:
+        """Runs ``function`` on one event, in an environment of its own for that time.
+
+        ``taken`` is called when it has one, before it runs.
+        """
         if len(payload) > MAX_PAYLOAD_BYTES:
             message = f"Request payload size ({len(payload)} bytes) exceeds the maximum of {MAX_PAYLOAD_BYTES} bytes."
             return Result(error_outcome("RequestTooLargeException", message), [])
         environment = self._take(function)
         try:
+            taken()
             return environment.invoke(payload, request_id)
         finally:
             self._give_back(environment)

@@ -127,7 +127,7 @@ def test_no_construct_is_made_of_a_malformed_or_hostile_manifest(
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("${Token[AWS.AccountId.4]}", "a folder with '/' separators"),
+        ("${Token[AWS.AccountId.4]}", "a relative folder with '/' separators"),
         ("file:///etc", "source folder does not exist"),
         ("../" * 50 + "no/such/folder", "source folder does not exist"),
     ],
