@@ -53,7 +53,8 @@ def _main() -> None:
     import boto3
     import torch
 
-    import runtime.handler  # noqa: F401 - what a worker imports
+    import runtime.handler
+    import runtime.worker  # noqa: F401 - what a worker imports, at once and on its first event
 
     boto3.client("s3", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
     torch.set_num_threads(1)
