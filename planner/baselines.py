@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import combinations
 
+from planner.candidates import Candidates
 from planner.choice import Run, run_of, with_limits
 from planner.forecast import Forecast
 from planner.job import Job, Objective
@@ -107,7 +108,7 @@ class _Serverless:
         self._model = cost_model(job, profile, platform)
         self._degrees = replica_choices(job.limits, self._model.micro_batches)
         published = with_limits(job, synchronisation=[Algorithm.PIPELINED], recompute=False)
-        self._problem = Problem(self._model, job.objective, job.limits, (), ())
+        self._problem = Problem(self._model, job.objective, job.limits, (), Candidates.none(self._model))
         """Of no candidates, where no stage of some layer fits."""
         with suppress(UserInputError):
             self._problem = job_problem(published, profile, platform)
@@ -185,7 +186,7 @@ class _Serverless:
 
     def _one_degree(self, objective: Objective) -> Iterator[Sequence[StageCosts]]:
         for degree in self._degrees:
-            same = tuple(c for c in self._problem.candidates if c.replicas == degree)
+            same = self._problem.candidates.only(self._problem.candidates.replicas == degree)
             if not same:
                 continue
             try:

@@ -23,7 +23,7 @@ from planner.platforms import Platform
 from planner.pricing import BYTES_PER_GB, tmp_gb_seconds
 from planner.profile_format import Profile
 from planner.stage_costs import LaneTimes, StageCosts, Transfer
-from planner.stage_memory import HEAD_ROOM, MIB, MemoryModel, StageMemory, needed_mb
+from planner.stage_memory import MemoryModel, StageMemory
 from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
 from runtime.pacing import range_count
@@ -33,27 +33,23 @@ from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
 
 
 @dataclass(frozen=True)
-class _Summation:
-    """Of a stage's gradients over its replicas: seconds of one replica, requests of all."""
+class PassedOn:
+    """Requests and bytes: of one micro-batch to and from the stages beside, or of all replicas' summation."""
 
-    piece_bytes: int
-    seconds: float
-    server_s: float
     puts: int
     gets: int
     bytes_up: int
     bytes_down: int
-    exchange: Exchange
 
 
 @dataclass(frozen=True)
-class _Traffic:
-    """Requests and bytes of one micro-batch."""
+class Summation:
+    """Of a stage's gradients over its replicas: seconds of one replica, requests of all."""
 
-    puts: int
-    gets: int
-    bytes_up: int
-    bytes_down: int
+    exchange: Exchange
+    seconds: float
+    server_s: float
+    passed: PassedOn
 
 
 def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
@@ -97,9 +93,9 @@ class CostModel:
         self._steps_s = [0.0, *accumulate(layer.step_s for layer in profile.layers)]
         self._compute: dict[int, tuple[list[float], list[float], float]] = {}
         self._lanes: dict[tuple[int, int, int, bool], tuple[LaneTimes, LaneTimes]] = {}
-        self._traffic: dict[tuple[int, int], _Traffic] = {}
-        self._summed: dict[tuple[int, int, int, int, Algorithm], _Summation] = {}
-        self._kept: dict[tuple[int, int, int, Algorithm, bool], tuple[int, int, int]] = {}
+        self._exchanges: dict[tuple[int, int, float, int], Exchange] = {}
+        self._passed: dict[tuple[int, int], PassedOn] = {}
+        self._summed: dict[tuple[int, int, float, int, Algorithm], Summation] = {}
 
     @property
     def layer_count(self) -> int:
@@ -135,12 +131,18 @@ class CostModel:
             )
         return self._compute[memory_mb]
 
+    def summing_bandwidth(self, memory_mb: int) -> float:
+        """Bytes/s at which a worker of this size can send and receive at once."""
+        return min(self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb))
+
     def exchange(self, first: int, end: int, memory_mb: int, replicas: int) -> Exchange:
         """The summation of a candidate stage's gradients over its replicas."""
-        bandwidth = min(self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb))
+        bandwidth = self.summing_bandwidth(memory_mb)
+        if (first, end, bandwidth, replicas) in self._exchanges:
+            return self._exchanges[first, end, bandwidth, replicas]
         latency_s = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
         share = self.wire.gradients.share(self.training.dtype)
-        return Exchange(
+        exchange = Exchange(
             gradient_bytes=round(self._layers.total("trainable_parameter_bytes", first, end) * share),
             replicas=replicas,
             bandwidth=bandwidth,
@@ -148,6 +150,8 @@ class CostModel:
             piece_bytes=best_piece_bytes(bandwidth, latency_s),
             widening=1 / share,
         )
+        self._exchanges[first, end, bandwidth, replicas] = exchange
+        return exchange
 
     def _synchronise_s(self, exchange: Exchange, algorithm: Algorithm) -> float:
         """The algorithm's formula, or what its requests take at the rate that one inbox admits."""
@@ -158,8 +162,14 @@ class CostModel:
             exchange.gets(algorithm) / gets_per_s if gets_per_s else 0.0,
         )
 
-    def _lanes_of(self, first: int, end: int, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
+    def lanes(self, first: int, end: int, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
         """Of the forward and of the backward pass."""
+        shape = (first, end, memory_mb, recompute)
+        if shape not in self._lanes:
+            self._lanes[shape] = self._lanes_of(*shape)
+        return self._lanes[shape]
+
+    def _lanes_of(self, first: int, end: int, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
         forward, backward, loss = self._compute_sums(memory_mb)
         opens, closes = first == 0, end == self.layer_count
         bandwidth, upload = self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb)
@@ -179,28 +189,36 @@ class CostModel:
         )
         return forward_lanes, backward_lanes
 
-    def _summation(self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm) -> _Summation:
-        exchange = self.exchange(first, end, memory_mb, replicas)
-        return _Summation(
-            exchange.piece_bytes,
-            self._synchronise_s(exchange, algorithm),
-            _server_s(exchange, algorithm),
-            exchange.puts(algorithm),
-            exchange.gets(algorithm),
-            *_exchanged_bytes(exchange, algorithm),
-            exchange,
-        )
+    def summation(self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm) -> Summation:
+        """What summing the stage's gradients takes."""
+        shape = (first, end, self.summing_bandwidth(memory_mb), replicas, algorithm)
+        if shape not in self._summed:
+            exchange = self.exchange(first, end, memory_mb, replicas)
+            passed = PassedOn(
+                exchange.puts(algorithm), exchange.gets(algorithm), *_exchanged_bytes(exchange, algorithm)
+            )
+            seconds, server_s = self._synchronise_s(exchange, algorithm), _server_s(exchange, algorithm)
+            self._summed[shape] = Summation(exchange, seconds, server_s, passed)
+        return self._summed[shape]
 
-    def _traffic_of(self, first: int, end: int) -> _Traffic:
-        """To and from the stages beside."""
-        sent, got = [], []
-        if first > 0:
-            got.append(self.activation_bytes(first))
-            sent.append(self.returned_bytes(first))
-        if end < self.layer_count:
-            got.append(self.returned_bytes(end))
-            sent.append(self.activation_bytes(end))
-        return _Traffic(sum(map(range_count, sent)), sum(map(range_count, got)), sum(sent), sum(got))
+    def passed_on(self, first: int, end: int) -> PassedOn:
+        """What a micro-batch moves to and from the stages beside."""
+        if (first, end) not in self._passed:
+            sent, got = [], []
+            if first > 0:
+                got.append(self.activation_bytes(first))
+                sent.append(self.returned_bytes(first))
+            if end < self.layer_count:
+                got.append(self.returned_bytes(end))
+                sent.append(self.activation_bytes(end))
+            self._passed[first, end] = PassedOn(
+                sum(map(range_count, sent)), sum(map(range_count, got)), sum(sent), sum(got)
+            )
+        return self._passed[first, end]
+
+    def step_s(self, first: int, end: int, memory_mb: int) -> float:
+        """Of the optimiser; a share of a vCPU takes longer, more than one are no help."""
+        return (self._steps_s[end] - self._steps_s[first]) / min(1.0, self.platform.vcpus(memory_mb))
 
     def stage(
         self,
@@ -212,29 +230,20 @@ class CostModel:
         recompute: bool = False,
     ) -> StageCosts:
         """The costs of one candidate stage."""
-        shape = (first, end, memory_mb, recompute)
-        if shape not in self._lanes:
-            self._lanes[shape] = self._lanes_of(*shape)
-        forward, backward = self._lanes[shape]
-        replicated = (first, end, memory_mb, replicas, algorithm)
-        if replicated not in self._summed:
-            self._summed[replicated] = self._summation(*replicated)
-        summation = self._summed[replicated]
-        step = (self._steps_s[end] - self._steps_s[first]) / min(1.0, self.platform.vcpus(memory_mb))
-        if (first, end) not in self._traffic:
-            self._traffic[first, end] = self._traffic_of(first, end)
-        passed, prices = self._traffic[first, end], self.platform.storage_prices
-        puts = self.micro_batches * passed.puts + summation.puts
-        gets = self.micro_batches * passed.gets + summation.gets
-        bytes_up = self.micro_batches * passed.bytes_up + summation.bytes_up
-        bytes_down = self.micro_batches * passed.bytes_down + summation.bytes_down
+        forward, backward = self.lanes(first, end, memory_mb, recompute)
+        summation, step = self.summation(first, end, memory_mb, replicas, algorithm), self.step_s(first, end, memory_mb)
+        passed, summed, prices = self.passed_on(first, end), summation.passed, self.platform.storage_prices
+        puts = self.micro_batches * passed.puts + summed.puts
+        gets = self.micro_batches * passed.gets + summed.gets
+        bytes_up = self.micro_batches * passed.bytes_up + summed.bytes_up
+        bytes_down = self.micro_batches * passed.bytes_down + summed.bytes_down
         return StageCosts(
             first=first,
             end=end,
             memory_mb=memory_mb,
             replicas=replicas,
             algorithm=algorithm,
-            piece_bytes=summation.piece_bytes,
+            piece_bytes=summation.exchange.piece_bytes,
             micro_batches=self.micro_batches_per_replica(replicas),
             forward=forward,
             backward=backward,
@@ -284,23 +293,9 @@ class CostModel:
         micro_batches = self.micro_batches_per_replica(replicas)
         return self._memories.stage(first, end, exchange, micro_batches, algorithm, recompute, kept)
 
-    def most_kept(
-        self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm, recompute: bool
-    ) -> int:
-        """Micro-batches that a worker which alternates can keep at once, at most all of its own; 0 where none fits."""
-        every = self.micro_batches_per_replica(replicas)
-        key = (first, end, replicas, algorithm, recompute)
-        if key not in self._kept:
-            least, most = (self.memory(first, end, replicas, algorithm, recompute, kept).total for kept in (1, every))
-            self._kept[key] = least, most, self._memories.kept_bytes(first, end, recompute)
-        least, most, each = self._kept[key]
-        # What is kept hides part of what summing and saving need, so memory grows by ``each`` only at the end.
-        if needed_mb(least) > memory_mb:
-            return 0
-        fewer = 0 if each == 0 else max(0, int((most - memory_mb / (1 + HEAD_ROOM) * MIB) // each))
-        while fewer < every - 1 and needed_mb(max(least, most - fewer * each)) > memory_mb:
-            fewer += 1
-        return max(1, every - fewer)
+    def kept_bytes(self, first: int, end: int, recompute: bool) -> int:
+        """What a micro-batch leaves with a worker between its forward and its backward pass."""
+        return self._memories.kept_bytes(first, end, recompute)
 
     def iteration_s(self, stages: Sequence[StageCosts], schedule: ScheduleName = ScheduleName.GPIPE) -> float:
         """The closed form of the module docstring: seconds per iteration of a plan."""

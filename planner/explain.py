@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from planner.candidates import Candidates
 from planner.choice import with_limits
 from planner.forecast import Forecast, check_same, forecast_of
 from planner.job import Job
@@ -125,7 +126,8 @@ def _stage(forecast: Forecast, manifest: Manifest, index: int) -> StageExplanati
 def _next_best(job: Job, profile: Profile, manifest: Manifest, forecast: Forecast) -> NextPlan | None:
     limited = with_limits(job, max_concurrency=manifest.max_concurrency)  # the plan may have been made with another
     chosen = forecast.stages
-    problem = Problem(forecast.model, limited.objective, limited.limits, (), (), manifest.schedule)
+    nothing = Candidates.none(forecast.model)
+    problem = Problem(forecast.model, limited.objective, limited.limits, (), nothing, manifest.schedule)
     other = solve(job_problems(limited, profile, forecast.model.platform), excluded=chosen)
     if other is None:
         return None

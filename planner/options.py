@@ -67,53 +67,28 @@ class Options:
 
 def options_of(problem: Problem) -> Options:
     """The columns of a problem's candidates, in their order."""
-    at = {boundary: number for number, boundary in enumerate(problem.boundaries)}
     stages, model, weight = problem.candidates, problem.model, problem.objective.usd_weight
-    rows = numpy.array(
-        [
-            (
-                stage.total_gb,
-                stage.request_usd,
-                stage.forward.path_s,
-                stage.backward.path_s,
-                stage.forward_queue_s,
-                stage.backward_queue_s,
-                stage.closing_s,
-                stage.work_s,
-            )
-            for stage in stages
-        ],
-        dtype=float,
-    ).reshape(len(stages), 8)
-    counts = numpy.array(
-        [(at[stage.first], at[stage.end], stage.replicas, stage.micro_batches) for stage in stages], dtype=int
-    ).reshape(len(stages), 4)
+    at = numpy.zeros(problem.boundaries[-1] + 1, dtype=int)
+    at[list(problem.boundaries)] = numpy.arange(len(problem.boundaries))
     cores = model.profile.host_cores if model.platform.shared_cores else None
-    kept = inner = outer = tail = turns = None
-    if problem.schedule is not ScheduleName.GPIPE:
-        kept = numpy.array(problem.kept, dtype=int)
-        inner, outer = (
-            numpy.array([getattr(stage, name) for stage in stages], dtype=float) for name in ("inner_s", "outer_s")
-        )
-        tail = numpy.array([stage.backward.compute_s for stage in stages], dtype=float)
-        turns = -(-counts[:, 3] // numpy.maximum(1, numpy.minimum(kept, counts[:, 3])))
+    alternates = problem.schedule is not ScheduleName.GPIPE
     return Options(
         problem=problem,
-        rate=weight * model.usd_per_gb_s * rows[:, 0],
-        requests=weight * rows[:, 1],
-        forward=rows[:, 2],
-        backward=rows[:, 3],
-        forward_queue=rows[:, 4],
-        backward_queue=rows[:, 5],
-        closing=rows[:, 6],
-        work=rows[:, 7] / cores if cores else None,
-        replicas=counts[:, 2],
-        first=counts[:, 0],
-        end=counts[:, 1],
-        turns=turns,
-        kept=kept,
-        inner=inner,
-        outer=outer,
-        tail=tail,
-        micro_batches=counts[:, 3],
+        rate=weight * model.usd_per_gb_s * stages.total_gb,
+        requests=weight * stages.request_usd,
+        forward=stages.forward_path_s,
+        backward=stages.backward_path_s,
+        forward_queue=stages.forward_queue_s,
+        backward_queue=stages.backward_queue_s,
+        closing=stages.closing_s,
+        work=stages.work_s / cores if cores else None,
+        replicas=stages.replicas,
+        first=at[stages.first],
+        end=at[stages.end],
+        turns=-(-stages.micro_batches // stages.kept) if alternates else None,
+        kept=stages.kept if alternates else None,
+        inner=stages.inner_s if alternates else None,
+        outer=stages.outer_s if alternates else None,
+        tail=stages.backward_compute_s if alternates else None,
+        micro_batches=stages.micro_batches,
     )

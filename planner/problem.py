@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy
-
+from planner.candidates import Candidates, find_candidates, least_kept, ways_to_sum
 from planner.cost_model import CostModel
 from planner.job import Limits, Objective
 from planner.profile_format import Profile
@@ -18,7 +17,6 @@ from planner.stage_costs import StageCosts
 from planner.stage_memory import StageMemory
 from runtime.errors import UserInputError
 from runtime.schedule import ScheduleName, kept_at_once
-from runtime.synchronisation import Algorithm
 
 MAX_GROUPS = 16
 """Models of more layers have adjacent cheap ones merged first: candidates grow with the square of this number."""
@@ -34,10 +32,8 @@ class Problem:
     objective: Objective
     limits: Limits
     boundaries: tuple[int, ...]
-    candidates: tuple[StageCosts, ...]
+    candidates: Candidates
     schedule: ScheduleName = ScheduleName.GPIPE
-    kept: tuple[int, ...] = ()
-    """Of each candidate, where forward and backward alternate: micro-batches that a worker can keep, at most."""
 
     def iteration_s(self, stages: Sequence[StageCosts]) -> float:
         """Seconds per iteration of a plan, by the closed form."""
@@ -100,62 +96,14 @@ def merge_layers(profile: Profile, groups: int, fits: Callable[[int, int], bool]
     return (0, *(part[1] for part in parts))
 
 
-_Candidate = tuple[StageCosts, int]
-"""A stage and how many micro-batches it can keep at once: all of its own with GPipe."""
-
-
-def _undominated(options: list[_Candidate], schedule: ScheduleName) -> list[_Candidate]:
-    """Without those that another one betters or equals in everything that the objective and the limits see.
-
-    Of equals the first stays. They are stages of the same layers and replicas.
-    """
-    if len(options) < 2:
-        return options
-    figures = numpy.array(
-        [
-            (
-                costs.memory_mb,
-                costs.forward.path_s,
-                costs.backward.path_s,
-                costs.forward_queue_s,
-                costs.backward_queue_s,
-                costs.closing_s,
-                costs.request_usd,
-                costs.work_s,
-            )
-            for costs, _ in options
-        ]
-    )
-    if schedule is not ScheduleName.GPIPE:
-        waiting = [(-kept, costs.inner_s, costs.outer_s, costs.backward.compute_s) for costs, kept in options]
-        figures = numpy.hstack([figures, numpy.array(waiting)])
-    order = numpy.lexsort(figures.T[::-1])
-    figures = figures[order]
-    as_good = (figures[None, :, :] <= figures[:, None, :]).all(axis=2)
-    kept = ~(as_good & numpy.tri(len(order), k=-1, dtype=bool)).any(axis=1)
-    return [options[number] for number in order[kept]]
-
-
-def _algorithms(limits: Limits, replicas: int) -> list[Algorithm]:
-    """Ways to sum gradients to try; one replica has nothing to sum, and the manifest's default says nothing."""
-    return limits.synchronisation if replicas > 1 else [Algorithm.PIPELINED]
-
-
-def _least_kept(model: CostModel, schedule: ScheduleName, end: int, replicas: int) -> int | None:
-    """``CostModel.memory``'s ``kept`` of a stage that ends there, at least."""
-    if schedule is ScheduleName.GPIPE:
-        return None
-    return min(1 if end == model.layer_count else 2, model.micro_batches_per_replica(replicas))
-
-
 def _least_memory(
     model: CostModel, limits: Limits, schedule: ScheduleName, first: int, end: int, replicas: int
 ) -> StageMemory:
     """Of the algorithms allowed, and with recomputation where that is, the one with the lowest peak."""
-    kept = _least_kept(model, schedule, end, replicas)
+    kept = least_kept(model, schedule, end, replicas)
     memories = [
         model.memory(first, end, replicas, algorithm, recompute, kept)
-        for algorithm in _algorithms(limits, replicas)
+        for algorithm in ways_to_sum(limits, replicas)
         for recompute in limits.recomputations
     ]
     return min(memories, key=lambda memory: memory.total)
@@ -223,32 +171,5 @@ def build_problem(
             _least_memory(model, limits, schedule, first, end, degree).needed_mb <= largest for degree in replicas
         ),
     )
-    candidates = [
-        option
-        for at, first in enumerate(boundaries)
-        for end in boundaries[at + 1 :]
-        for degree in replicas
-        for option in _stage_options(model, limits, first, end, degree, schedule)
-    ]
-    stages, kept = tuple(costs for costs, _ in candidates), tuple(each for _, each in candidates)
-    return Problem(model, objective, limits, boundaries, stages, schedule, kept)
-
-
-def _stage_options(
-    model: CostModel, limits: Limits, first: int, end: int, replicas: int, schedule: ScheduleName
-) -> list[_Candidate]:
-    """Stages of these layers and replicas that fit, without those that another betters."""
-    found = []
-    gpipe = schedule is ScheduleName.GPIPE
-    every, least = model.micro_batches_per_replica(replicas), _least_kept(model, schedule, end, replicas) or 0
-    for algorithm in _algorithms(limits, replicas):
-        for recompute in limits.recomputations:
-            needed = model.memory(first, end, replicas, algorithm, recompute).needed_mb if gpipe else 0.0
-            for memory_mb in sorted(limits.memory_mb):
-                if memory_mb < needed:
-                    continue
-                shape = (first, end, memory_mb, replicas, algorithm, recompute)
-                kept = every if gpipe else model.most_kept(*shape)
-                if kept >= least:
-                    found.append((model.stage(*shape), kept))
-    return _undominated(found, schedule)
+    candidates = find_candidates(model, limits, boundaries, replicas, schedule)
+    return Problem(model, objective, limits, boundaries, candidates, schedule)
