@@ -42,7 +42,7 @@ class Frontier:
 class _Beyond:
     """Plans that are better than all that are met by more than a tolerance."""
 
-    usd_weight, time_weight = 1.0, 0.0
+    usd_weight, time_weight, one = 1.0, 0.0, False
     time_share = 1.0
     rivals = 1
 

@@ -21,7 +21,6 @@ import numpy
 from planner.hulls import corners
 from planner.options import Options
 from planner.windows import Bounds
-from runtime.schedule import ScheduleName
 
 _FIGURES = (
     "rate",
@@ -63,7 +62,6 @@ class Labels:
         self.bounds, self.rows, self.time_weight, self.limit, self.rivals = bounds, rows, time_weight, limit, rivals
         self.options: Options = bounds.window.options
         self.limits = self.options.problem.limits
-        self.eager = self.options.problem.schedule is ScheduleName.EAGER_ONE_F_ONE_B
         self.looked_at = 0
         least = bounds.wanting(bounds.rate_before)
         self.reachable = numpy.isfinite(least)
@@ -75,17 +73,15 @@ class Labels:
 
     def _seen(self) -> list[int]:
         """Figures that tell one partial plan from another; the others are equal, or nothing depends on them."""
-        options, limits = self.options, self.limits
+        options = self.options
         seen = [_RATE, _REQUESTS, _FORWARD_QUEUE, _BACKWARD_QUEUE, _PATH, _LONGEST]
         if options.work is not None:
             seen.append(_WORK)
-        if options.turns is not None:
+        if options.alternating is not None:
             seen.append(_WAITS)
-        if limits.max_stages < options.boundaries - 1:
-            seen.append(_STAGES)
-        most = int(options.replicas.max())
-        if limits.max_concurrency < most * min(limits.max_stages, options.boundaries - 1):
-            seen.append(_WORKERS)
+        for bounded, figure in zip(options.bounded, (_STAGES, _WORKERS), strict=True):
+            if bounded:
+                seen.append(figure)
         return seen
 
     def best(self, layer: _Layer) -> _Layer:
@@ -96,7 +92,7 @@ class Labels:
         # Counts must not exceed the other's, and must serve a minimum as well: so the missing ones count, too.
         missing = numpy.maximum(0, (self.limits.min_stages, self.limits.min_workers) - figures[:, _STAGES:_STEPS])
         columns = [figures[:, self.seen], missing]
-        if self.options.turns is not None:  # fewer are not better: what waits for them keeps fewer
+        if self.options.alternating is not None:  # fewer are not better: what waits for them keeps fewer
             columns += [figures[:, [_AWAY]], -figures[:, [_AWAY]]]
         kept = undominated(numpy.hstack(columns), self.rivals)
         return _Layer(layer.figures[kept], layer.candidate[kept], layer.rest[kept])
@@ -106,7 +102,7 @@ class Labels:
         options, count = self.options, len(layer.figures)
         row, rest = numpy.repeat(rows, count), numpy.tile(numpy.arange(count), len(rows))
         new = layer.figures[rest]
-        if options.turns is not None:
+        if options.alternating is not None:
             row, rest, new = self._waiting(row, rest, new)
         path = options.forward[row] + options.backward[row]
         new[:, _RATE] += options.rate[row]
@@ -126,25 +122,15 @@ class Labels:
     def _waiting(
         self, row: numpy.ndarray, rest: numpy.ndarray, new: numpy.ndarray
     ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-        """``runtime.schedule.kept_at_once`` and ``CostModel.waiting_s``, from the last stage back."""
+        """Those that have memory for what they must keep, and what comes of it."""
         options = self.options
-        assert options.kept is not None and options.inner is not None
-        assert options.outer is not None and options.tail is not None
-        replicas = options.replicas[row]
-        own = replicas if self.eager else 0
-        kept = 1 + numpy.ceil((new[:, _AWAY] + own) / replicas)
-        kept[new[:, _STAGES] == 0] = 1
-        every = options.micro_batches[row]
-        fits = numpy.flatnonzero(numpy.minimum(kept, every) <= options.kept[row])
-        row, rest, new, kept = row[fits], rest[fits], new[fits], kept[fits]
-        every, replicas = every[fits], replicas[fits]
-        held = numpy.minimum(kept, every)
-        turns = numpy.ceil(every / held)
-        last = every - (turns - 1) * held
-        waits = turns * (options.inner[row] + new[:, _PATH]) + (last - 1) * options.tail[row] + options.outer[row]
+        assert options.alternating is not None
+        held, waits, away = options.waiting(row, new[:, _AWAY], new[:, _PATH], new[:, _STAGES] == 0)
+        fits = numpy.flatnonzero(held <= options.alternating.kept[row])
+        row, rest, new = row[fits], rest[fits], new[fits]
         path = options.forward[row] + options.backward[row]
-        new[:, _WAITS] = numpy.maximum(new[:, _WAITS] + path, waits + options.closing[row])
-        new[:, _AWAY] = kept * replicas + (replicas if self.eager else 0)
+        new[:, _WAITS] = numpy.maximum(new[:, _WAITS] + path, waits[fits])
+        new[:, _AWAY] = away[fits]
         return row, rest, new
 
     def promising(self, layer: _Layer) -> numpy.ndarray:

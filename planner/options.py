@@ -4,12 +4,29 @@ from dataclasses import dataclass
 
 import numpy
 
+from planner.candidates import Candidates, Column
 from planner.problem import Problem
 from runtime.schedule import ScheduleName
 
-Column = numpy.ndarray
 LEVELS = 8
 """Of the least number of workers that a job asks for: so many steps towards it are told apart."""
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """What else counts where a worker takes forward and backward passes in turn, and keeps only some micro-batches."""
+
+    kept: Column
+    """So many it has memory for."""
+    turns: Column
+    """Rounds of waiting at least, as many being kept."""
+    inner: Column
+    """Seconds of a micro-batch from the beginning of its forward to the end of its backward pass, without those of the
+    stages behind."""
+    outer: Column
+    """First download and last upload."""
+    tail: Column
+    """One more backward pass."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +52,8 @@ class Options:
     first: Column
     """Number of the boundary at which it begins."""
     end: Column
-    turns: Column | None
-    """Where forward and backward alternate: rounds of waiting at least, as many micro-batches as fit being kept."""
-    kept: Column | None
-    inner: Column | None
-    """Likewise: seconds of a micro-batch from the beginning of its forward to the end of its backward pass, without
-    those of the stages behind."""
-    outer: Column | None
-    """Likewise: first download and last upload."""
-    tail: Column | None
-    """Likewise: seconds of one more backward pass."""
+    alternating: "Alternating | None"
+    """Where forward and backward alternate."""
     micro_batches: Column
 
     @property
@@ -60,6 +69,40 @@ class Options:
         return stages, workers
 
     @property
+    def bounded(self) -> tuple[bool, bool]:
+        """Whether some path of candidates has more stages, and more workers, than the job allows."""
+        limits = self.problem.limits
+        stages = min(limits.max_stages, self.boundaries - 1)
+        return (
+            limits.max_stages < self.boundaries - 1,
+            limits.max_concurrency < int(self.replicas.max(initial=0)) * stages,
+        )
+
+    def waiting(
+        self, row: Column, away: Column, path: Column, last: Column
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """``runtime.schedule.kept_at_once`` and ``CostModel.waiting_s`` of candidates before the rest of a plan.
+
+        Args:
+            away: micro-batches that are with the stages behind, and on their way there.
+            path: seconds of a micro-batch with these.
+            last: whether there is none.
+
+        Returns:
+            Micro-batches that a worker must keep; seconds that it needs by that alone; ``away`` for the stage before.
+        """
+        assert self.alternating is not None
+        each, replicas, every = self.alternating, self.replicas[row], self.micro_batches[row]
+        eager = self.problem.schedule is ScheduleName.EAGER_ONE_F_ONE_B
+        own = replicas if eager else 0
+        kept = numpy.where(last, 1, 1 + numpy.ceil((away + own) / replicas))
+        held = numpy.minimum(kept, every)
+        turns = numpy.ceil(every / held)
+        others = every - (turns - 1) * held - 1
+        waits = turns * (each.inner[row] + path) + others * each.tail[row] + each.outer[row]
+        return held, waits + self.closing[row], kept * replicas + own
+
+    @property
     def unit(self) -> int:
         """Workers of one step."""
         return -(-self.problem.limits.min_workers // LEVELS)
@@ -71,7 +114,6 @@ def options_of(problem: Problem) -> Options:
     at = numpy.zeros(problem.boundaries[-1] + 1, dtype=int)
     at[list(problem.boundaries)] = numpy.arange(len(problem.boundaries))
     cores = model.profile.host_cores if model.platform.shared_cores else None
-    alternates = problem.schedule is not ScheduleName.GPIPE
     return Options(
         problem=problem,
         rate=weight * model.usd_per_gb_s * stages.total_gb,
@@ -85,10 +127,16 @@ def options_of(problem: Problem) -> Options:
         replicas=stages.replicas,
         first=at[stages.first],
         end=at[stages.end],
-        turns=-(-stages.micro_batches // stages.kept) if alternates else None,
-        kept=stages.kept if alternates else None,
-        inner=stages.inner_s if alternates else None,
-        outer=stages.outer_s if alternates else None,
-        tail=stages.backward_compute_s if alternates else None,
+        alternating=None if problem.schedule is ScheduleName.GPIPE else _alternating(stages),
         micro_batches=stages.micro_batches,
+    )
+
+
+def _alternating(stages: Candidates) -> Alternating:
+    return Alternating(
+        kept=stages.kept,
+        turns=-(-stages.micro_batches // stages.kept),
+        inner=stages.inner_s,
+        outer=stages.outer_s,
+        tail=stages.backward_compute_s,
     )

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy
 
+from planner.beginnings import begin
 from planner.hulls import weights
 from planner.labels import Labels
 from planner.options import Options, options_of
@@ -29,8 +30,6 @@ MOST = 20_000
 """Partial plans of a window; with more, the window is cut."""
 _SHORTEST = 1e-9
 """Where a window is so narrow (relative), it is not cut any more: all its partial plans are looked at."""
-_BEGINNINGS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Shares of the candidates, by their queues, whose shortest paths are plans to begin from."""
 
 
 class Goal(Protocol):
@@ -38,6 +37,8 @@ class Goal(Protocol):
 
     usd_weight: float
     time_weight: float
+    one: bool
+    """Whether that is only the best by these weights."""
     time_share: float
     """How much a second more at a window's end loosens its bound, of what a second of queue does."""
     rivals: int
@@ -68,11 +69,10 @@ class Search:
         """(bound over limit, number, bound, window)."""
 
     def run(self) -> None:
-        begun: dict[int, list[Options]] = {}
-        for options in self.options:
-            begun.setdefault(id(options.problem.candidates), []).append(options)
-        for alike in begun.values():
-            self._begin(alike)
+        for problem, stages in begin(self.options, self.goal.one):
+            self.goal.meet(problem, stages)
+            if monotonic() > self.deadline:
+                break
         for options in self.options:
             high_s = self.goal.longest_s(self.goal.time_weight + float(options.rate.min()))
             self._push(0.0, whole(options, min(high_s, _worst_s(options))))
@@ -96,27 +96,6 @@ class Search:
         stages = [candidates[number] for number in plan]
         if options.problem.admits(stages):
             self.goal.meet(options.problem, stages)
-
-    def _begin(self, alike: list[Options]) -> None:
-        """Meets shortest paths among candidates with short queues, then among more.
-
-        Args:
-            alike: problems of the same candidates; the first one's prices find the paths.
-        """
-        options = alike[0]
-        middle_rate = max(float(numpy.median(options.rate)), 1e-12) * 4
-        for share in _BEGINNINGS:
-            queue = tuple(
-                float(numpy.quantile(each, share)) for each in (options.forward_queue, options.backward_queue)
-            )
-            rows = (options.forward_queue <= queue[0]) & (options.backward_queue <= queue[1])
-            window = Window(options, numpy.flatnonzero(rows), 0.0, inf, (queue[0], queue[1]))
-            path_s = float(numpy.median(options.forward + options.backward)) + sum(queue)
-            bounds = Bounds(window, weights(max(path_s, 1e-9) / middle_rate, 400.0))
-            if bounds.possible:
-                for path in bounds.paths(range(len(bounds.at))):
-                    for each in alike:
-                        self._meet(each, path)
 
     def _look(self, bound: float, window: Window) -> None:
         self.windows_seen += 1
@@ -184,8 +163,8 @@ def _worst_s(options: Options) -> float:
     if options.work is not None:
         worst = worst + options.work
     seconds = float(worst.max()) * (options.boundaries - 1)
-    if options.turns is not None:
-        assert options.inner is not None and options.tail is not None
-        turns = float((options.inner + options.tail + options.forward + options.backward).max())
+    if options.alternating is not None:
+        each = options.alternating
+        turns = float((each.inner + each.tail + options.forward + options.backward).max())
         seconds += turns * (options.boundaries - 1) * int(options.micro_batches.max())
     return seconds

@@ -31,6 +31,7 @@ class Solution:
 class _Optimum:
     """The plan of the least objective."""
 
+    one = True
     time_share = 0.1
 
     def __init__(self, problem: Problem, excluded: Collection[StageCosts] | None) -> None:

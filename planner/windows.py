@@ -174,10 +174,11 @@ class Bounds:
         at_least(fore + self.closed[:, row] + behind + queue)
         if self.work is not None:
             at_least(self.work_before[:, origin] + self.work[:, row] + self.work_behind[:, target])
-        if options.turns is not None:
+        if options.alternating is not None:
             # Row 0 has no weight: seconds alone.
-            waits = options.turns[rows[row]] * (options.inner[rows[row]] + self.path_behind[0, target])
-            waits = waits + options.outer[rows[row]] + fore[0]
+            each, number = options.alternating, rows[row]
+            waits = each.turns[number] * (each.inner[number] + self.path_behind[0, target])
+            waits = waits + each.outer[number] + fore[0]
             found = numpy.maximum(found, (least + time_weight) * waits)
             found[waits > window.high_s] = numpy.inf
         bounds = numpy.full(len(rows), numpy.inf)
