@@ -55,6 +55,8 @@ class Options:
     alternating: "Alternating | None"
     """Where forward and backward alternate."""
     micro_batches: Column
+    own: Column
+    """Whether no other problem has a stage that is as good (``covers``). A plan without such is not wanted."""
 
     @property
     def boundaries(self) -> int:
@@ -129,6 +131,7 @@ def options_of(problem: Problem) -> Options:
         end=at[stages.end],
         alternating=None if problem.schedule is ScheduleName.GPIPE else _alternating(stages),
         micro_batches=stages.micro_batches,
+        own=numpy.ones(len(stages), dtype=bool),
     )
 
 

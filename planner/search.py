@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy
 
 from planner.beginnings import begin
+from planner.covers import with_own_stages
 from planner.hulls import weights
 from planner.labels import Labels
 from planner.options import Options, options_of
@@ -62,7 +63,7 @@ class Search:
 
     def __init__(self, problems: Sequence[Problem], goal: Goal, time_limit_s: float) -> None:
         self.goal, self.deadline = goal, monotonic() + time_limit_s
-        self.options = [options_of(problem) for problem in problems if problem.candidates]
+        self.options = with_own_stages([options_of(problem) for problem in problems if problem.candidates])
         self.windows_seen = self.partial_plans_seen = 0
         self._numbers = count()
         self._open: list[tuple[float, int, float, Window]] = []
@@ -108,9 +109,10 @@ class Search:
             self._meet(options, path)
         objectives = bounds.objectives(goal.time_weight)
         limit = goal.limit(window.low_s)
-        # Some stage has the longest forward queue, and some the longest backward queue.
+        # Some stage has the longest forward queue, some the longest backward queue, and some is of the problem's own.
         for values, low in zip(window.queues(window.rows), window.queue, strict=True):
             bound = max(bound, float(objectives[values >= low].min(initial=inf)))
+        bound = max(bound, float(objectives[options.own[window.rows]].min(initial=inf)))
         rows = window.rows[objectives < limit]
         if bound >= limit or not len(rows):
             return
