@@ -66,6 +66,8 @@ class Labels:
         least = bounds.wanting(bounds.rate_before)
         self.reachable = numpy.isfinite(least)
         sums = [bounds.path_before, bounds.fore_before, bounds.closed_before]
+        if bounds.fined:
+            sums.append(bounds.fined_before)
         if self.options.work is not None:
             sums.append(bounds.work_before)
         self.corners = [corners(bounds.wanting(each), bounds.at, least) for each in sums]
@@ -150,8 +152,14 @@ class Labels:
         room = self.limit - figures[:, _REQUESTS]
         fine &= rate * longest < room
         rows = numpy.flatnonzero(fine)
-        begins = [path + backward_queue, longest, path, figures[:, _WORK]]
-        for (rates, times), begin in zip(self.corners, begins[: len(self.corners)], strict=True):
+        begins = [path + backward_queue, longest, path]
+        if self.bounds.fined:
+            by_stage, by_worker = self.bounds.fines
+            fines = by_stage * figures[:, _STAGES] + by_worker * figures[:, _WORKERS] - self.bounds.fines_allowed
+            begins.append(path + backward_queue + fines)
+        if options.work is not None:
+            begins.append(figures[:, _WORK])
+        for (rates, times), begin in zip(self.corners, begins, strict=True):
             good = []
             for at in range(0, len(rows), _BLOCK // len(rates)):
                 part = rows[at : at + _BLOCK // len(rates)]

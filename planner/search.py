@@ -7,6 +7,7 @@ candidates that plans better than what is met may use.
 
 import heapq
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from math import inf
 from time import monotonic
@@ -126,7 +127,7 @@ class Search:
                 for plan in plans:
                     self._meet(options, plan)
                 return
-        self._cut(bound, window, rows, widths)
+        self._cut(bound, replace(window, fines=bounds.fines), rows, widths)
 
     def _middle(self, window: Window) -> tuple[float, float]:
         """Seconds and objective per second about which the window's plans are looked at closely."""

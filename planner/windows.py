@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from planner.fines import Fines, best_fines
 from planner.hulls import concave, least_product
 from planner.options import Options
 
@@ -29,6 +30,8 @@ class Window:
     high_s: float
     queue: tuple[float, float]
     """Q_low and q_low."""
+    fines: Fines | None = None
+    """Of the window that it is a part of."""
 
     def part(self, rows: numpy.ndarray, low_s: float, high_s: float, queue: tuple[float, float]) -> "Window | None":
         """The window's part of these candidates; None when they have no stage with such queues."""
@@ -38,7 +41,7 @@ class Window:
             if not len(longer):
                 return None
             lows.append(float(longer.min()))
-        return Window(self.options, rows, low_s, high_s, (lows[0], lows[1]))
+        return Window(self.options, rows, low_s, high_s, (lows[0], lows[1]), self.fines)
 
     def queues(self, rows: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         return self.options.forward_queue[rows], self.options.backward_queue[rows]
@@ -75,6 +78,9 @@ class Bounds:
         self.fore = weighted + forward
         self.closed = self.through + closing + queue
         self._edges()
+        self.by_target, self.target_begins = self._grouped(self.target)
+        self.fines = self._fines()
+        self.fine = self.fines[0] + self.fines[1] * options.replicas[rows]
         self._before()
         self._behind()
 
@@ -101,14 +107,46 @@ class Bounds:
         order = numpy.argsort(keys, kind="stable")
         return order, numpy.searchsorted(keys[order], numpy.arange(self.nodes + 1))
 
+    def _fines(self) -> Fines:
+        """Near the middle weight; none where every path is within the limits."""
+        window, options = self.window, self.window.options
+        limits = options.problem.limits
+        if not any(options.bounded):
+            return 0.0, 0.0
+        by_stage, by_worker = options.bounded
+        most = (limits.max_stages if by_stage else None, limits.max_concurrency if by_worker else None)
+        costs, replicas = self.opening[len(self.at) // 2], options.replicas[window.rows]
+        return best_fines(self._shortest, costs, replicas, most, window.high_s, window.fines)
+
+    def _shortest(self, costs: numpy.ndarray) -> numpy.ndarray:
+        """Costs of the shortest paths, by those of the window's candidates; a row per try."""
+        before = numpy.full((len(costs), self.nodes), numpy.inf)
+        before[:, 0] = 0.0
+        for node in range(self.states, self.nodes):
+            edges = self.by_target[self.target_begins[node] : self.target_begins[node + 1]]
+            if len(edges):
+                before[:, node] = (before[:, self.origin[edges]] + costs[:, self.row[edges]]).min(axis=1)
+        return before[:, -1]
+
+    @property
+    def fined(self) -> bool:
+        """Whether the numbers of stages or workers bound the window's plans."""
+        return self.fines != (0.0, 0.0)
+
+    @property
+    def fines_allowed(self) -> float:
+        """The highest sum of fines of a plan within the limits."""
+        limits = self.window.options.problem.limits
+        return self.fines[0] * limits.max_stages + self.fines[1] * limits.max_concurrency
+
     def _before(self) -> None:
         shape = (len(self.at), self.nodes)
         self.path_before, self.fore_before, self.closed_before = (numpy.full(shape, numpy.inf) for _ in range(3))
         self.rate_before, self.work_before = numpy.full(self.nodes, numpy.inf), numpy.full(shape, numpy.inf)
         self.work_before[:, 0] = 0.0
+        self.fined_before = self.work_before.copy()
         self.path_before[:, 0] = self.fore_before[:, 0] = self.rate_before[0] = 0.0
         self.closed_before[:, 0] = -numpy.inf
-        self.by_target, self.target_begins = self._grouped(self.target)
         for node in range(self.states, self.nodes):
             edges = self.by_target[self.target_begins[node] : self.target_begins[node + 1]]
             if not len(edges):
@@ -121,6 +159,9 @@ class Bounds:
                 self.closed_before[:, origin] + self.through[:, row], fore + self.closed[:, row]
             ).min(axis=1)
             self.rate_before[node] = (self.rate_before[origin] + self.rate[row]).min()
+            if self.fined:
+                fined = self.opening[:, row] + self.fine[row]
+                self.fined_before[:, node] = (self.fined_before[:, origin] + fined).min(axis=1)
             if self.work is not None:
                 self.work_before[:, node] = (self.work_before[:, origin] + self.work[:, row]).min(axis=1)
         self.closed_before[:, 1:] = concave(self.closed_before[:, 1:], self.at)
@@ -131,6 +172,7 @@ class Bounds:
         self.rate_behind, self.work_behind = numpy.full(self.nodes, numpy.inf), numpy.full(shape, numpy.inf)
         self.path_behind[:, -1] = self.work_behind[:, -1] = self.rate_behind[-1] = 0.0
         self.longest_behind[:, -1] = -numpy.inf
+        self.fined_behind = self.path_behind.copy()
         order, begins = self._grouped(self.origin)
         for node in reversed(range(self.nodes - self.states)):
             edges = order[begins[node] : begins[node + 1]]
@@ -143,6 +185,9 @@ class Bounds:
                 self.longest_behind[:, target] + self.fore[:, row], path + self.closed[:, row]
             ).min(axis=1)
             self.rate_behind[node] = (self.rate_behind[target] + self.rate[row]).min()
+            if self.fined:
+                fined = self.through[:, row] + self.fine[row]
+                self.fined_behind[:, node] = (self.fined_behind[:, target] + fined).min(axis=1)
             if self.work is not None:
                 self.work_behind[:, node] = (self.work_behind[:, target] + self.work[:, row]).min(axis=1)
         self.longest_behind[:, :-1] = concave(self.longest_behind[:, :-1], self.at)
@@ -172,6 +217,9 @@ class Bounds:
         at_least(fore + self.fore[:, row] + self.longest_behind[:, target] + queue)
         at_least(self.closed_before[:, origin] + self.through[:, row] + behind + queue)
         at_least(fore + self.closed[:, row] + behind + queue)
+        if self.fined:
+            fined = self.opening[:, row] + self.fine[row] + self.fined_behind[:, target]
+            at_least(self.fined_before[:, origin] + fined + (queue + backward_queue - self.fines_allowed))
         if self.work is not None:
             at_least(self.work_before[:, origin] + self.work[:, row] + self.work_behind[:, target])
         if options.alternating is not None:
