@@ -61,7 +61,9 @@ def solve(
     excluded: Collection[StageCosts] | None = None,
     time_limit_s: float = TIME_LIMIT_S,
 ) -> Solution | None:
-    """The best plan of all problems, which have one objective; of equals the first problem's.
+    """The best plan of all problems, which have one objective; of equals always the same one.
+
+    Plans that another problem betters or equals stage for stage (``covers``) are not looked at.
 
     Args:
         excluded: stages of a plan that is not wanted; None is the answer when there is no other.
