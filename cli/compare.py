@@ -45,15 +45,15 @@ def compare(args: argparse.Namespace, screen: "Screen") -> int:
     from planner.choice import choose
 
     job, profile, platform = load_planning(args)
-    run, gap = choose(job, profile, platform, asked_of(args))
-    ours = planned("this plan", run)
+    chosen = choose(job, profile, platform, asked_of(args))
+    ours = planned("this plan", chosen.run)
     others = find_baselines(job, profile, platform)
     verdict = serverless_pays(ours, others)
     bound = job.limits.min_stages > 1 or job.limits.min_workers > 1
     document = {
         "job": job.name,
         "platform": platform.name,
-        "ours": {**asdict(ours), "gap": gap},
+        "ours": {**asdict(ours), "gap": chosen.gap},
         "baselines": [asdict(other) for other in others],
         "serverless_pays": verdict is None,
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from planner.job import Job
     from planner.platforms import Platform
     from planner.profile_format import Profile
-    from runtime.manifest import Manifest
+    from runtime.manifest import Manifest, Prediction
 
 EXAMPLE = """\
 example:
@@ -139,6 +139,16 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
     return 0
 
 
+def merging_line(predicted: "Prediction") -> str:
+    """What merging layers may have cost; nothing where none were merged, or it is not known."""
+    if not predicted.merging_loss:
+        return ""
+    return (
+        "layers were merged for the search: a plan with other cuts is better by at most "
+        f"{predicted.merging_loss:.1%}, by the job's objective\n"
+    )
+
+
 def _view(manifest: "Manifest") -> "Group":
     from rich.console import Group
 
@@ -167,6 +177,7 @@ def _view(manifest: "Manifest") -> "Group":
     text = (
         f"predicted: {total.iteration_s:.3g} s and {total.usd_per_iteration:.3g} USD per iteration; "
         f"{manifest.iterations} iterations in {manifest.segments} segment(s): {total.total_s:,.0f} s, "
-        f"{total.usd_total:.3g} USD\n{spending_line(spending.budget_usd, spending.segment_at_most_usd)}"
+        f"{total.usd_total:.3g} USD\n{merging_line(total)}"
+        f"{spending_line(spending.budget_usd, spending.segment_at_most_usd)}"
     )
     return Group(table, text)

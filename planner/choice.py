@@ -16,9 +16,11 @@ from planner.job import DEFAULT_MEMORY_MB, Job, Limits
 from planner.platforms import PLATFORMS, Platform
 from planner.problem import Problem
 from planner.profile_format import Profile
+from planner.refinement import refined
 from planner.schedule_choice import choose_schedule
 from planner.solver import TIME_LIMIT_S, Solution, solve
 from planner.stage_costs import StageCosts
+from planner.unmerged import merging_loss
 from planner.variants import job_problems
 from runtime.batches import total_iterations
 from runtime.documents import describe_errors
@@ -99,10 +101,21 @@ def run_of(job: Job, forecast: Forecast) -> Run:
     return Run(forecast, iterations, segment, forecast.total_s(iterations, segments), usd)
 
 
-def _scheduled(job: Job, problems: Sequence[Problem], solution: Solution) -> tuple[Run, float]:
-    """The run of a plan, and its gap."""
+def _scheduled(job: Job, problems: Sequence[Problem], solution: Solution) -> tuple[Run, Solution]:
+    """The run of a plan, and the plan under its schedule."""
     choice = choose_schedule(problems, solution, solution.problem.model.profile.dataset)
-    return run_of(job, choice.forecast), choice.solution.gap
+    return run_of(job, choice.forecast), choice.solution
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A run, and how much better others may be at most (relative)."""
+
+    run: Run
+    gap: float
+    """Of those between merged layers, by the objective; for what was asked, of those that were not looked at."""
+    merging_loss: float | None
+    """Of those between all layers, by the objective; 0 where none were merged, None for what was asked."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +154,8 @@ def find_choices(job: Job, problems: Sequence[Problem], tolerance: float = TOLER
     return Choices(tuple(kept), frontier.tolerance)
 
 
-def choose(
-    job: Job, profile: Profile, platform: Platform, asked: Asked, time_limit_s: float = TIME_LIMIT_S
-) -> tuple[Run, float]:
-    """The best run that keeps what was asked, and how much better one may be that was not looked at (relative).
+def choose(job: Job, profile: Profile, platform: Platform, asked: Asked, time_limit_s: float = TIME_LIMIT_S) -> Chosen:
+    """The best run that keeps what was asked, and how much better another may be.
 
     Where nothing was asked, the best by the job's own objective.
 
@@ -157,12 +168,14 @@ def choose(
     if not asked.anything:
         solution = solve(problems, time_limit_s=time_limit_s)
         assert solution is not None, "without an excluded plan there is a solution or an exception"
-        return _scheduled(job, problems, solution)
+        run, solution = _scheduled(job, problems, refined(solution))
+        loss = merging_loss(problems, solution)
+        return Chosen(run, min(solution.gap, loss) if loss else solution.gap, loss)
     choices = find_choices(job, problems)
     best = choices.best(asked)
     if best is None:
         raise UserInputError(_shortfall(choices, asked) + _remedies(job, profile, platform, asked))
-    return best, min(1.0, choices.tolerance)  # a manifest's gap is finite
+    return Chosen(best, min(1.0, choices.tolerance), None)  # a manifest's gap is finite
 
 
 def duration_text(seconds: float) -> str:

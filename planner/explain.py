@@ -77,6 +77,10 @@ class Explanation:
     budget_usd: float | None
     attempt_at_most_usd: float
     """Of one attempt at a segment: by so much a run may pass its budget."""
+    gap: float
+    """As the manifest has it."""
+    merging_loss: float | None
+    """As the manifest has it."""
     next_best: NextPlan | None
     next_best_note: str
 
@@ -177,6 +181,8 @@ def explain(
         run_bill=forecast.run_bill(manifest.iterations, manifest.segments),
         budget_usd=manifest.spending.budget_usd,
         attempt_at_most_usd=manifest.spending.segment_at_most_usd,
+        gap=manifest.predicted.gap,
+        merging_loss=manifest.predicted.merging_loss,
         next_best=next_best,
         next_best_note=note,
     )

@@ -99,12 +99,15 @@ def make_plan(
     source_digest = source_sha256(source)
     check_profile(job, profile, source_digest)
     limited = job if max_concurrency is None else with_limits(job, max_concurrency=max_concurrency)
-    run, gap = choose(limited, profile, platform, asked or Asked(), time_limit_s)
+    chosen = choose(limited, profile, platform, asked or Asked(), time_limit_s)
     hashes = Hashes(job=job.sha256, profile=profile.sha256, source=source_digest)
-    return manifest_of(limited, run, gap, relative_source(source, manifest_path), hashes)
+    place = relative_source(source, manifest_path)
+    return manifest_of(limited, chosen.run, chosen.gap, place, hashes, chosen.merging_loss)
 
 
-def manifest_of(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> Manifest:
+def manifest_of(
+    job: Job, run: Run, gap: float, source: str, hashes: Hashes, merging_loss: float | None = None
+) -> Manifest:
     """The manifest of a forecast run. Raises UserInputError when it breaks a rule of manifests."""
     forecast, profile = run.forecast, run.forecast.model.profile
     usd, seconds = forecast.usd_per_iteration, forecast.iteration_s
@@ -136,6 +139,7 @@ def manifest_of(job: Job, run: Run, gap: float, source: str, hashes: Hashes) -> 
                 usd_total=significant(run.usd),
                 objective=significant(job.objective.usd_weight * usd + job.objective.time_weight * seconds),
                 gap=significant(gap),
+                merging_loss=None if merging_loss is None else significant(merging_loss),
             ),
             hashes=hashes,
         )

@@ -145,12 +145,14 @@ def build_problem(
     groups: int = MAX_GROUPS,
     degrees: Sequence[int] | None = None,
     schedule: ScheduleName = ScheduleName.GPIPE,
+    boundaries: Sequence[int] | None = None,
 ) -> Problem:
     """Every candidate stage that fits, under one schedule.
 
     Args:
         groups: layers are merged until there are no more than so many.
         degrees: numbers of replicas to try, instead of ``replica_choices``.
+        boundaries: where cuts may be, from 0 to the number of layers, instead of what merging leaves.
 
     Raises:
         UserInputError: a layer fits no memory size, or fewer layers than min_stages.
@@ -163,13 +165,14 @@ def build_problem(
     replicas = degrees or replica_choices(limits, model.micro_batches)
     for layer in range(model.layer_count):
         _refuse_layer(model, limits, schedule, layer, replicas)
-    largest = max(limits.memory_mb)
-    boundaries = merge_layers(
-        model.profile,
-        max(groups, limits.min_stages),
-        lambda first, end: any(
-            _least_memory(model, limits, schedule, first, end, degree).needed_mb <= largest for degree in replicas
-        ),
-    )
+    if boundaries is None:
+        largest = max(limits.memory_mb)
+        boundaries = merge_layers(
+            model.profile,
+            max(groups, limits.min_stages),
+            lambda first, end: any(
+                _least_memory(model, limits, schedule, first, end, degree).needed_mb <= largest for degree in replicas
+            ),
+        )
     candidates = find_candidates(model, limits, boundaries, replicas, schedule)
-    return Problem(model, objective, limits, boundaries, candidates, schedule)
+    return Problem(model, objective, limits, tuple(boundaries), candidates, schedule)

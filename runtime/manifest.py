@@ -184,6 +184,11 @@ class Prediction(Strict):
     usd_total: NonNegative
     objective: NonNegative
     gap: NonNegative = Field(description="proven relative distance of the objective from the optimum")
+    merging_loss: NonNegative | None = Field(
+        None,
+        description="likewise from the optimum between layers that were merged for the search: 0 where none were, null "
+        "where it is not known",
+    )
 
 
 class Hashes(Strict):

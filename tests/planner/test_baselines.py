@@ -28,7 +28,7 @@ def test_all_baselines_are_planned_and_none_beats_the_planner():
     found = by_name(job, SMALL)
     assert list(found)[:5] == ["lambdaml", "lambdaml-accumulation", "hybrid-ps", "tpdmp", "funcpipe"]
     assert len(found) == 5 + len(VIRTUAL_MACHINES)
-    ours = planned("ours", choose(job, SMALL, LAMBDA, Asked())[0])
+    ours = planned("ours", choose(job, SMALL, LAMBDA, Asked()).run)
 
     def value(way):
         return job.objective.usd_weight * way.usd + job.objective.time_weight * way.total_s

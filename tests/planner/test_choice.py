@@ -65,9 +65,10 @@ def test_time_cost_and_balance(choices):
 
 def test_without_a_question_the_jobs_objective_decides():
     job = make_job().model_copy(update={"objective": Objective(usd_weight=0, time_weight=1)})
-    run, gap = choose(job, PROFILE, LAMBDA, Asked())
+    chosen = choose(job, PROFILE, LAMBDA, Asked())
+    run, gap = chosen.run, chosen.gap
     assert gap == 0
-    fastest, _ = choose(job, PROFILE, LAMBDA, Asked(optimize=Optimize.TIME))
+    fastest = choose(job, PROFILE, LAMBDA, Asked(optimize=Optimize.TIME)).run
     assert fastest.total_s <= run.total_s * 1.01
 
 
@@ -85,7 +86,7 @@ def test_a_deadline_out_of_reach_is_answered_with_shortfall_and_priced_remedies(
     remedy = next(line for line in message.splitlines() if "limits.max_replicas = 2" in line)
     # The remedy is what a plan with it costs.
     changed = with_limits(job, max_replicas=2, max_concurrency=200)
-    run, _ = choose(changed, PROFILE, LAMBDA, asked)
+    run = choose(changed, PROFILE, LAMBDA, asked).run
     assert f"{run.usd:.3g} USD" in remedy and run.keeps(asked)
 
 

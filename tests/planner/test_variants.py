@@ -29,7 +29,7 @@ def test_without_a_word_the_job_stays_as_it_is():
     (model,) = cost_models(make_job(), PROFILE, LAMBDA)
     assert model.training == make_job().training
     assert (model.wire, model.architecture) == (EXACT_WIRE, Architecture.X86_64)
-    run, _ = choose(make_job(), PROFILE, LAMBDA, Asked())
+    run = choose(make_job(), PROFILE, LAMBDA, Asked()).run
     assert (run.forecast.model.wire, run.forecast.architecture) == (EXACT_WIRE, Architecture.X86_64)
 
 
@@ -39,11 +39,12 @@ def test_what_is_left_open_is_searched_together():
     choices = [(p.model.wire.gradients, p.model.architecture, p.schedule) for p in found]
     assert len(set(choices)) == len(choices) == 2 * 2 * 3
     assert choices[0] == (WireType.NATIVE, Architecture.X86_64, ScheduleName.GPIPE), "the job's own first"
-    run, gap = choose(job, PROFILE, LAMBDA, Asked())
+    chosen = choose(job, PROFILE, LAMBDA, Asked())
+    run, gap = chosen.run, chosen.gap
     assert gap == 0
     assert run.forecast.model.wire.activations is WireType.BFLOAT16, "fewer bytes"
     assert run.forecast.architecture is Architecture.ARM64, "a cheaper second"
-    assert run.usd < choose(make_job(), PROFILE, LAMBDA, Asked())[0].usd
+    assert run.usd < choose(make_job(), PROFILE, LAMBDA, Asked()).run.usd
 
 
 def test_one_of_a_list_is_insisted_on():

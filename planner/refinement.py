@@ -1,0 +1,65 @@
+"""Cuts between merged layers, moved to where they are best between all: layers are merged anew, finely about the cuts.
+
+Around each cut of a plan so many boundaries are allowed at steps of so many layers; the best plan between these has
+the next cuts, and where none moves, the step is halved, down to a single layer. A plan's own cuts are always among
+those allowed, so no plan is worse than the one before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from time import monotonic
+
+from planner.problem import MAX_GROUPS, build_problem
+from planner.solver import Solution, solve
+from runtime.errors import FuncpipeError
+
+REACH = 8
+"""Steps to either side of a cut, at most; as many as there are groups for."""
+TIME_LIMIT_S = 20.0
+"""Of each search; what is found until then counts."""
+
+
+def _around(cuts: Sequence[int], step: int, layers: int, groups: int) -> list[int]:
+    """Boundaries to allow; the cuts alone, where there are groups for no more."""
+    found = {0, layers, *cuts}
+    for reach in reversed(range(1, REACH + 1)):
+        more = {cut + step * times for cut in cuts for times in range(-reach, reach + 1)}
+        wider = found | {at for at in more if 0 < at < layers}
+        if len(wider) - 1 <= groups:
+            return sorted(wider)
+    return sorted(found)
+
+
+def refined(
+    found: Solution,
+    groups: int = MAX_GROUPS,
+    degrees: Sequence[int] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> Solution:
+    """The plan with its cuts moved; ``found`` itself where nothing was merged or nothing is better.
+
+    The gap is to the best plan between the merged layers, as before.
+
+    Args:
+        degrees: numbers of replicas to try, instead of ``replica_choices``.
+    """
+    problem, layers = found.problem, found.problem.model.layer_count
+    merged = [end - first for first, end in pairwise(problem.boundaries)]
+    bound = (1 - found.gap) * found.objective
+    step, best, deadline = max(merged) // 2, found, monotonic() + time_limit_s
+    while step:
+        cuts = [stage.end for stage in best.stages[:-1]]
+        boundaries = _around(cuts, step, layers, groups)
+        finer = build_problem(
+            problem.model, problem.objective, problem.limits, groups, degrees, problem.schedule, boundaries
+        )
+        try:
+            better = solve([finer], time_limit_s=max(0.0, deadline - monotonic()))
+        except FuncpipeError:  # time is up before anything was found
+            break
+        if better is None or better.objective >= best.objective * (1 - 1e-9):
+            step //= 2
+            continue
+        best = replace(better, problem=problem)
+    return replace(best, gap=max(0.0, 1 - bound / best.objective)) if best is not found else found
