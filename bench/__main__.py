@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import detection, overhead, pipeline, planner, plans, prediction, scatter_reduce, synth
+from bench import detection, merging, overhead, pipeline, planner, plans, prediction, scatter_reduce, synth
 from runtime.errors import FuncpipeError
 
-BENCHES = (scatter_reduce, pipeline, overhead, synth, planner, plans, prediction, detection)
+BENCHES = (scatter_reduce, pipeline, overhead, synth, planner, merging, plans, prediction, detection)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,13 +91,12 @@ def find_baselines(job: Job, profile: Profile, platform: Platform) -> list[Plann
     return [*_Serverless(free, profile, platform).all(), *(_on_machine(free, profile, m) for m in VIRTUAL_MACHINES)]
 
 
-def published_plans(
-    job: Job, profile: Profile, platform: Platform, objectives: Sequence[Objective]
-) -> list[Planned | Impossible]:
-    """The baseline ``funcpipe`` of ``find_baselines`` by several objectives instead of the job's."""
+def published_runs(job: Job, profile: Profile, platform: Platform, objectives: Sequence[Objective]) -> list[Run]:
+    """The baseline ``funcpipe`` of ``find_baselines`` by several objectives instead of the job's; those that exist."""
     free = with_limits(job, min_stages=1, min_workers=1)
     found = _Serverless(free, profile, platform)
-    return [found.published(objective) for objective in objectives]
+    runs = [found.published_run(objective) for objective in objectives]
+    return [run for run in runs if run is not None]
 
 
 class _Serverless:
@@ -119,12 +118,12 @@ class _Serverless:
         yield self._best("lambdaml-accumulation", self._data_parallel(kept=1), whole)
         yield self._hybrid(whole)
         yield self._best("tpdmp", self._throughput_optimal(), "no partition fits one memory size for all stages")
-        yield self.published(self._job.objective)
+        objective = self._job.objective
+        yield self._best("funcpipe", self._one_degree(objective), "no partition fits with one degree for all stages")
 
-    def published(self, objective: Objective) -> Planned | Impossible:
+    def published_run(self, objective: Objective) -> Run | None:
         """FuncPipe's plan by an objective of its own."""
-        plans = self._one_degree(objective)
-        return self._best("funcpipe", plans, "no partition fits with one degree for all stages", objective)
+        return self._best_run(self._one_degree(objective), objective)
 
     def _runs(self, plans: Iterator[Sequence[StageCosts]]) -> Iterator[Run]:
         for stages in plans:
@@ -140,24 +139,23 @@ class _Serverless:
             except UserInputError:  # an iteration outlives the functions
                 continue
 
-    def _best(
-        self, name: str, plans: Iterator[Sequence[StageCosts]], otherwise: str, objective: Objective | None = None
-    ) -> Planned | Impossible:
-        likely = nsmallest(SIMULATED, plans, key=lambda stages: self._closed_form(stages, objective))
-        ways = [planned(name, run) for run in self._runs(iter(likely))]
-        return self._best_of(ways, Impossible(name, otherwise), objective)
+    def _best(self, name: str, plans: Iterator[Sequence[StageCosts]], otherwise: str) -> Planned | Impossible:
+        run = self._best_run(plans, self._job.objective)
+        return Impossible(name, otherwise) if run is None else planned(name, run)
 
-    def _closed_form(self, stages: Sequence[StageCosts], objective: Objective | None) -> float:
+    def _best_run(self, plans: Iterator[Sequence[StageCosts]], by: Objective) -> Run | None:
+        likely = nsmallest(SIMULATED, plans, key=lambda stages: self._closed_form(stages, by))
+        runs = self._runs(iter(likely))
+        return min(runs, key=lambda run: by.usd_weight * run.usd + by.time_weight * run.total_s, default=None)
+
+    def _closed_form(self, stages: Sequence[StageCosts], by: Objective) -> float:
         """A plan's objective, without start-up and checkpoints."""
-        by, iteration_s = objective or self._job.objective, self._problem.iteration_s(stages)
+        iteration_s = self._problem.iteration_s(stages)
         return by.usd_weight * self._model.usd(stages, iteration_s) + by.time_weight * iteration_s
 
-    def _best_of(
-        self, ways: Sequence[Planned], otherwise: Impossible, objective: Objective | None = None
-    ) -> Planned | Impossible:
-        by = objective or self._job.objective
-        value = {way: by.usd_weight * way.usd + by.time_weight * way.total_s for way in ways}
-        return min(ways, key=value.__getitem__, default=otherwise)
+    def _best_of(self, ways: Sequence[Planned], otherwise: Impossible) -> Planned | Impossible:
+        by = self._job.objective
+        return min(ways, key=lambda way: by.usd_weight * way.usd + by.time_weight * way.total_s, default=otherwise)
 
     def _data_parallel(self, kept: int | None) -> Iterator[tuple[StageCosts]]:
         """One stage of everything; ``kept`` as ``CostModel.memory``'s."""

@@ -21,14 +21,15 @@ TIME_LIMIT_S = 20.0
 
 
 def _around(cuts: Sequence[int], step: int, layers: int, groups: int) -> list[int]:
-    """Boundaries to allow; the cuts alone, where there are groups for no more."""
+    """Boundaries to allow, at least one to either side of each cut."""
     found = {0, layers, *cuts}
+    wider = found
     for reach in reversed(range(1, REACH + 1)):
         more = {cut + step * times for cut in cuts for times in range(-reach, reach + 1)}
         wider = found | {at for at in more if 0 < at < layers}
         if len(wider) - 1 <= groups:
-            return sorted(wider)
-    return sorted(found)
+            break
+    return sorted(wider)
 
 
 def refined(

@@ -27,8 +27,8 @@ from planner.every_stage import Block, EveryStage
 from planner.problem import Problem, replica_choices
 from planner.solver import Solution
 
-WORK = 1.2e9
-"""Candidates times multipliers that are looked at in all; about so many seconds as 1e8 goes into it on one core."""
+WORK = 8e8
+"""Candidates times multipliers, or parts of seconds, that are looked at in all: half a minute on a quiet core."""
 ENOUGH = 0.001
 """Relative: what is proven so closely is not looked at further."""
 BINS = 128

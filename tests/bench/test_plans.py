@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.plans import BATCH_SIZES, Case, Setting, beside, compare, run
+from bench.plans import BATCH_SIZES, Case, Setting, Space, beside, compare, run
 from bench.profiles import FOLDER, MICRO_BATCH_SIZE, MODELS, SOURCE, job_of, measured, measured_models, profile_of
 from planner.baselines import Planned
 from planner.plan import check_profile
@@ -136,10 +136,12 @@ def test_a_case_is_lost_by_how_much_the_nearest_plan_is_worse():
 def test_the_balanced_plan_gives_the_figures_and_any_plan_loses_the_case():
     lost = beside(way(100, 0.1), [way(110, 0.09)])
     won = beside(way(10, 0.9), [way(5, 0.9)])
-    case = Case("m_16", (lost, won), (), float("inf"))
-    assert case.balanced is won and case.lost
+    case = Case("m_16", {Space.EXACT: (won,), Space.WIRE: (won,), Space.FULL: (lost, won)}, (), float("inf"))
+    assert case.balanced() is won and case.lost() and not case.won()
+    assert case.won(Space.EXACT) and not case.lost(Space.EXACT)
     figures = case.figures()
     assert (figures["m_16_speedup"], figures["m_16_gap"], figures["m_16_published_plans_beaten"]) == (2.0, 1.0, 1)
+    assert figures["m_16_exact_least_speedup"] == 2.0 and figures["m_16_least_speedup"] < 1
     assert "LOST" in next(case.lines())
 
 
@@ -147,16 +149,29 @@ def test_a_replicated_bottleneck_wins_over_one_degree_for_all():
     layers = [make_layer(forward_s=s, backward_s=2 * s, parameter_mib=60) for s in (0.02, 0.6, 0.02, 0.02)]
     job = make_job(max_replicas=4)
     case = compare("small", job, make_profile(layers), PLATFORMS["aws-lambda"], time_limit_s=20)
-    assert not case.lost
-    assert case.balanced.speedup >= 1 and case.balanced.cost_ratio <= 1
+    speedups = [case.balanced(space).speedup for space in Space]
+    ratios = [case.balanced(space).cost_ratio for space in Space]
+    assert not any(case.lost(space) for space in Space)
+    assert speedups == sorted(speedups) and ratios == sorted(ratios, reverse=True), "each space holds the one before"
+    assert speedups[0] >= 1 and ratios[0] <= 1
+    assert ratios[2] <= 0.81, "arm64 alone is a fifth cheaper"
     assert {baseline.name for baseline in case.baselines} >= {"lambdaml", "hybrid-ps", "tpdmp", "vm-c5.2xlarge"}
+
+
+def test_where_our_search_finds_nothing_their_plan_is_ours_too(monkeypatch):
+    layers = [make_layer(forward_s=0.05, backward_s=0.1, parameter_mib=60) for _ in range(4)]
+    monkeypatch.setattr("bench.plans._nearest", lambda *_: [])
+    case = compare("small", make_job(max_replicas=4), make_profile(layers), PLATFORMS["aws-lambda"], time_limit_s=5)
+    for space in Space:
+        assert not case.lost(space)
+        assert len(case.published[space]) > 1
 
 
 def test_goals_hold_for_all_twelve_cases_only(monkeypatch):
     lone = beside(way(10, 1.0), [way(5, 1.0)])
     monkeypatch.setattr("bench.plans.profile_of", lambda name: None)
     monkeypatch.setattr("bench.plans.check_profile", lambda *_: None)
-    monkeypatch.setattr("bench.plans.compare", lambda name, *_: Case(name, (lone,), (), 0.01))
+    monkeypatch.setattr("bench.plans.compare", lambda name, *_: Case(name, dict.fromkeys(Space, (lone,)), (), 0.01))
     lines: list[str] = []
     report = run(Setting(models=tuple(MODELS)), lines.append)
     assert (report.figures["cases"], report.figures["cases_won"], report.figures["cases_lost"]) == (12, 12, 0)

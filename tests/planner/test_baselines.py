@@ -5,7 +5,7 @@ from planner.baselines import (
     Planned,
     find_baselines,
     planned,
-    published_plans,
+    published_runs,
     serverless_pays,
 )
 from planner.choice import Asked, choose
@@ -86,10 +86,10 @@ def test_a_lone_worker_also_exchanges_with_its_parameter_server():
 
 def test_published_plans_follow_the_objective_they_are_asked_for():
     job = make_job(max_replicas=4)
-    cheapest, fastest = published_plans(
+    cheapest, fastest = published_runs(
         job, SMALL, LAMBDA, [Objective(usd_weight=1, time_weight=0), Objective(usd_weight=0, time_weight=1)]
     )
-    assert cheapest.iteration_usd < fastest.iteration_usd and cheapest.iteration_s > fastest.iteration_s
+    assert cheapest.usd < fastest.usd and cheapest.total_s > fastest.total_s
 
 
 def test_published_funcpipe_has_one_degree():
