@@ -12,7 +12,6 @@ import resource
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,25 +29,23 @@ from bench.storage import Directories, Storage
 from bench.training_run import WorkersRun, train
 from planner.choice import run_of
 from planner.forecast import Forecast
+from planner.graph import NO_DELAYS, Delays
 from planner.job import Job, load_job
+from planner.machine import measure_delays
 from planner.plan import manifest_of
 from planner.platforms import Platform
 from planner.profile import profile_job
 from planner.profile_format import Profile
 from planner.traffic import IterationTraffic
 from planner.variants import cost_model
-from runtime.codec import decode, encode
 from runtime.factories import build_model
 from runtime.manifest import Hashes, Manifest
 from runtime.records import TimelineEvent, Traffic
-from runtime.store_directory import DirectoryStore
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MEMORY_MB = 1_769
 """Of every stage; on this machine it buys nothing."""
 TOLERATED_MB = 30.0
-REQUEST_BYTES, REQUESTS = 1 << 17, 64
-"""Of a request by itself: about what the cases send, and how many are timed."""
 TIME_ERROR = MEMORY_ERROR = 0.10
 
 
@@ -82,31 +79,33 @@ def _tensors(job: Job, folder: Path) -> list[int]:
     return [sum(parameter.requires_grad for parameter in layer.parameters()) for layer in model]
 
 
-def _platform(case: Case, request_s: float) -> Platform:
+def _platform(case: Case, delays: Delays) -> Platform:
     """This machine: one core's worth for each worker as long as there are some, and the case's links."""
-    latency_s = case.latency_s + request_s
     return Platform(
         name="local",
         bandwidth_points=((0, case.mib_s * MIB),),
-        get_latency_s=latency_s,
-        put_latency_s=latency_s,
+        get_latency_s=case.latency_s,
+        put_latency_s=case.latency_s,
         start_up_s=0.0,
         memory_per_vcpu_mb=None,
         max_vcpus=1.0,
         shared_cores=True,
         timed_links=True,
+        delays=delays,
     )
 
 
-def forecast_of_case(case: Case, job: Job, profile: Profile, request_s: float = 0.0) -> Forecast:
-    """What the planner says of a case, where a request takes so long by itself, without the link."""
-    model = cost_model(job, profile, _platform(case, request_s))
+def forecast_of_case(case: Case, job: Job, profile: Profile, delays: Delays = NO_DELAYS) -> Forecast:
+    """What the planner says of a case on a machine that adds ``delays``, over all iterations of the job."""
+    model = cost_model(job, profile, _platform(case, delays))
     ends = [sum(part.layers for part in case.stages[: index + 1]) for index in range(len(case.stages))]
     stages = tuple(
         model.stage(end - part.layers, end, MEMORY_MB, part.replicas, case.algorithm, part.recompute)
         for part, end in zip(case.stages, ends, strict=True)
     )
-    return Forecast(model, stages, profile.dataset, case.schedule, job.package.architecture)
+    forecast = Forecast(model, stages, profile.dataset, case.schedule, job.package.architecture)
+    assert job.training.iterations is not None, "a case counts its iterations"
+    return forecast.over(job.training.iterations, None)
 
 
 def _empty_worker() -> int:
@@ -118,20 +117,6 @@ def _empty_worker() -> int:
     layer(torch.ones(8, 64)).sum().backward()
     optimizer.step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _request_s(folder: Path) -> float:
-    """Seconds that a request takes on this machine without a link: of encoding, writing, reading and decoding an object
-    of REQUEST_BYTES, the median half."""
-    store = DirectoryStore(folder / "requests")
-    bundle = {"x": torch.zeros(REQUEST_BYTES // 4)}
-    seconds = []
-    for number in range(REQUESTS):
-        begun = time.perf_counter()
-        store.put(str(number), encode(bundle))
-        decode(store.get(str(number)))
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds) / 2
 
 
 def _profile(job: Job, folder: Path) -> Profile:
@@ -218,7 +203,10 @@ class Pair:
 
 def _paces_s(workers: Sequence[WorkersRun], warm_up: int) -> list[float]:
     """Seconds from one iteration's end everywhere to the next one's, after the warm-up."""
-    ends = [max(at) for at in zip(*(worker.ends for worker in workers), strict=True)]
+    return _later([max(at) for at in zip(*(worker.ends for worker in workers), strict=True)], warm_up)
+
+
+def _later(ends: Sequence[float], warm_up: int) -> list[float]:
     return [end - begin for begin, end in pairwise(ends[warm_up - 1 :])]
 
 
@@ -234,16 +222,16 @@ def _instructions(events: Iterable[TimelineEvent], iteration: int) -> set[tuple[
     return {(event.stage, event.replica, event.instruction) for event in events if event.iteration == iteration}
 
 
-def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, request_s: float) -> Pair:
+def _measure(case: Case, setting: Setting, storage: Storage, profile: Profile, delays: Delays) -> Pair:
     count, folder = setting.warm_up + setting.iterations, EXAMPLES / case.example
     job = _job(case, count)
-    forecast = forecast_of_case(case, job, profile, request_s)
+    forecast = forecast_of_case(case, job, profile, delays)
     workers = train(storage, _manifest(job, forecast), case.link, source=folder)
     paces_s = _paces_s(workers, setting.warm_up)
     once = IterationTraffic(forecast.model, forecast.stages, _tensors(job, folder)).total()
     return Pair(
         case=case,
-        predicted_s=forecast.iteration_s,
+        predicted_s=statistics.median(_later(forecast.simulation.replay.finished, setting.warm_up)),
         measured_s=statistics.median(paces_s),
         predicted_mb=[
             forecast.memory(index).predicted_mb
@@ -272,14 +260,14 @@ def run(setting: Setting, progress: Progress) -> Report:
     """Of each case, the run of median pace."""
     mismatches = 0
     with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as folder:
-        request_s = _request_s(Path(folder))
+        delays = measure_delays(Path(folder))
         for case in setting.cases:
             key = (case.example, case.micro_batch)
             if key not in profiles:
                 progress(f"profile of {case.example} at micro-batch {case.micro_batch} ...")
                 profiles[key] = _profile(_job(case, 1), EXAMPLES / case.example)
             runs = [
-                _measure(case, setting, Directories(Path(folder)), profiles[key], request_s)
+                _measure(case, setting, Directories(Path(folder)), profiles[key], delays)
                 for _ in range(setting.repeats)
             ]
             mismatches += sum(pair.mismatches for pair in runs)
@@ -309,7 +297,8 @@ def run(setting: Setting, progress: Progress) -> Report:
             "iterations": setting.iterations,
             "warm_up": setting.warm_up,
             "repeats": setting.repeats,
-            "request_s": request_s,
+            "instruction_s": delays.instruction_s,
+            "object_s": delays.object_s,
             "cores": os.cpu_count() or 1,
             "torch": torch.__version__,
         },

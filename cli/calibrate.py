@@ -3,8 +3,10 @@
 import argparse
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from cli.links import add_link_options, link_of
 from runtime.errors import FuncpipeError, UserInputError
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ example: what a bucket gives here, and a plan with it
   funcpipe calibrate s3://my-bucket -o mine.json
   funcpipe plan job.toml --platform mine.json
   funcpipe local exec -- funcpipe calibrate s3://my-bucket -o local.json --base embedded
+
+example: what `funcpipe run` will take on this machine, over links of 2 MiB/s
+  funcpipe calibrate . -o slow.json --base local --upload-mib-s 2 --download-mib-s 2 --latency-ms 20
+  funcpipe plan job.toml --platform slow.json
+  funcpipe run manifest.json --upload-mib-s 2 --download-mib-s 2 --latency-ms 20
 """
 
 
@@ -44,7 +51,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--name", help="of the platform (default: the file's name)")
     parser.add_argument("--memory-mb", type=int, default=1_769, help="of the function where this runs (default: 1769)")
     parser.add_argument("--repeats", type=int, default=5, help="medians of so many (default: %(default)s)")
-    parser.add_argument("--object-mb", type=int, default=16, help="size of large objects (default: %(default)s)")
+    parser.add_argument(
+        "--object-mb", type=int, help="size of large objects (default: 16, over a link that is slowed down 1)"
+    )
+    add_link_options(parser)
     parser.set_defaults(handler=calibrate)
 
 
@@ -82,24 +92,37 @@ def calibrate(args: argparse.Namespace, screen: "Screen") -> int:
     from launch.session import aws_errors
     from planner.calibration import base_document, calibrated, measure_store
     from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_MEMORY_MB
+    from runtime.store_wrappers import Link, ThrottledStore
 
     memory_mb = _between("--memory-mb", args.memory_mb, LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
     repeats = _between("--repeats", args.repeats, 1, 1_000)
-    object_bytes = _between("--object-mb", args.object_mb, 1, 1_024) << 20
+    link = link_of(args)
+    object_mb = args.object_mb if args.object_mb is not None else 16 if link is None else 1
+    object_bytes = _between("--object-mb", object_mb, 1, 1_024) << 20
     update = args.base is None and args.output.exists()
     document = base_document(str(args.output) if update else args.base or "aws-lambda")
     name = args.name or re.sub(r"[^a-z0-9-]+", "-", args.output.stem.lower()).strip("-")[:32] or "measured"
     store, url = _store_of(args.store)
-    screen.info(f"measuring {url}: {repeats} times, objects of {args.object_mb} MiB ...")
+    if link is not None:
+        store = ThrottledStore(store, Link(link))
+    screen.info(f"measuring {url}: {repeats} times, objects of {object_mb} MiB ...")
     try:
         with aws_errors():
             measured = measure_store(store, repeats=repeats, object_bytes=object_bytes)
+        delays = None
+        if "machine" in document:
+            from planner.machine import measure_delays  # imports torch
+
+            with TemporaryDirectory(prefix="funcpipe-") as folder:
+                delays = measure_delays(Path(folder))
     except KeyboardInterrupt:
         raise Interrupted("interrupted by Ctrl-C; nothing was written, and no object is left in the store.") from None
     except OSError as error:
         raise FuncpipeError(f"{url}: {error.strerror or error}. Nothing was written.") from None
     day = datetime.now(UTC).date().isoformat()
-    text = calibrated(document, measured, name=name, memory_mb=memory_mb, url=url, day=day, update=update)
+    text = calibrated(
+        document, measured, name=name, memory_mb=memory_mb, url=url, day=day, update=update, delays=delays
+    )
     write_text(args.output, text)
     screen.result(
         {"platform": str(args.output), "name": name, "memory_mb": memory_mb, "store": url, **asdict(measured)},

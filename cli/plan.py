@@ -25,7 +25,7 @@ example:
 
 
 PLATFORM_HELP = (
-    "aws-lambda, aws-lambda-scaled (raised network quota), aws-lambda-express, embedded, or a file that "
+    "aws-lambda, aws-lambda-scaled (raised network quota), aws-lambda-express, embedded, local, or a file that "
     "`funcpipe calibrate` wrote (default: %(default)s)"
 )
 _NUMBER = r"(\d+(?:\.\d+)?)"

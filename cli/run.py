@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+from cli.links import add_link_options, link_of
 from cli.progress import ProgressView, describe_end, describe_saved
 from cli.runs import add_resume_option, old_run, project_folder, registry
 from cli.screen import Interrupted, Screen
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     from launch.following import Ending
     from launch.local_gang import LocalGang
     from launch.status import RunStatus
-    from runtime.store_wrappers import LinkSpec
 
 _POLL_S = 0.5
-_MIB = 1 << 20
 
 EXAMPLE = """\
 example: try a plan on this machine, with a link as slow as Lambda's
@@ -42,9 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--run", metavar="ID", help="id of the new run (default: job name, time and four digits)")
     add_resume_option(parser)
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="storage (default: .funcpipe/store)")
-    parser.add_argument("--upload-mib-s", type=float, metavar="X", help="limit of each worker's uplink, MiB/s")
-    parser.add_argument("--download-mib-s", type=float, metavar="X", help="limit of each worker's downlink, MiB/s")
-    parser.add_argument("--latency-ms", type=float, metavar="X", help="added to every storage request, ms")
+    add_link_options(parser)
     parser.set_defaults(handler=run)
 
 
@@ -53,7 +50,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     from runtime.manifest import load_manifest
 
     manifest = load_manifest(args.manifest)
-    link = _link(args)
+    link = link_of(args)
     name = check_run_id(args.run) if args.run else default_run_id(manifest.name)
     runs = registry()
     runs.check_unused(name)
@@ -91,27 +88,6 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     with runs.held(name):
         status = _train(gang, name, screen)
     return _conclude(status, screen)
-
-
-def _link(args: argparse.Namespace) -> "LinkSpec | None":
-    """The link that the options describe; None when none is given. Raises UserInputError for impossible figures."""
-    from pydantic import ValidationError
-
-    from runtime.store_wrappers import LinkSpec
-
-    if args.upload_mib_s is None and args.download_mib_s is None and args.latency_ms is None:
-        return None
-    try:
-        return LinkSpec(
-            upload_bytes_s=args.upload_mib_s * _MIB if args.upload_mib_s is not None else None,
-            download_bytes_s=args.download_mib_s * _MIB if args.download_mib_s is not None else None,
-            latency_s=(args.latency_ms or 0.0) / 1_000,
-        )
-    except ValidationError:
-        raise UserInputError(
-            "--upload-mib-s and --download-mib-s must be above 0, --latency-ms at least 0 "
-            f"(given: {args.upload_mib_s}, {args.download_mib_s}, {args.latency_ms})"
-        ) from None
 
 
 def _ending(gang: "LocalGang") -> "Ending | None":

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
+from planner.graph import Delays
 from planner.platform_format import parse_platform
 from planner.platforms import FOLDER, PLATFORMS
 from planner.rounding import significant
@@ -121,11 +122,20 @@ def _rising(points: list[list[float]]) -> list[list[float]]:
 
 
 def calibrated(
-    document: dict[str, Any], measured: Measured, *, name: str, memory_mb: int, url: str, day: str, update: bool
+    document: dict[str, Any],
+    measured: Measured,
+    *,
+    name: str,
+    memory_mb: int,
+    url: str,
+    day: str,
+    update: bool,
+    delays: Delays | None = None,
 ) -> str:
     """The platform file's text: ``document`` with the figures measured at ``memory_mb``.
 
     Args:
+        delays: of the machine that all workers run on, if they do (``planner.machine``).
         update: whether ``document`` holds points measured before, at other memory sizes, that stay.
 
     Raises:
@@ -151,8 +161,9 @@ def calibrated(
         "get_latency_s": significant(measured.get_latency_s),
         "put_latency_s": significant(measured.put_latency_s),
     }
-    text = json.dumps(
-        {**document, "name": name, "links": {**new_links, **source}, "requests": {**requests, **source}}, indent=2
-    )
+    new = {"name": name, "links": {**new_links, **source}, "requests": {**requests, **source}}
+    if delays is not None:
+        new["machine"] = {**asdict(delays), "source": "funcpipe calibrate: after a rest, and at once", "date": day}
+    text = json.dumps({**document, **new}, indent=2)
     parse_platform(text, name)
     return text + "\n"

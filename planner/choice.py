@@ -95,6 +95,7 @@ def run_of(job: Job, forecast: Forecast) -> Run:
     iterations = total_iterations(
         forecast.dataset.train_samples, training.global_batch_size, training.epochs, training.iterations
     )
+    forecast = forecast.over(iterations, job.limits.max_segment_iterations)
     segment = forecast.segment_plan(iterations, job.limits.max_segment_iterations, job.run.max_attempts)
     segments = -(-iterations // segment.iterations)
     usd = forecast.run_bill(iterations, segments).total_usd

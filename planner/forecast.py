@@ -26,7 +26,8 @@ from planner.pricing import (
 )
 from planner.profile_format import Profile
 from planner.rounding import significant
-from planner.simulate import Sharing, Simulation, simulate
+from planner.sample_loads import sample_loads
+from planner.simulate import ITERATIONS, Sharing, Simulation, simulate
 from planner.stage_costs import StageCosts
 from planner.stage_memory import StageMemory
 from runtime.batches import micro_batches
@@ -73,10 +74,20 @@ class Forecast:
     dataset: DatasetFacts
     schedule: ScheduleName
     architecture: Architecture
+    iterations: int | None = None
+    """Of a segment, where that is known and matters."""
+
+    def over(self, iterations: int, longest: int | None) -> "Forecast":
+        """The same of a run of so many iterations, at most ``longest`` in a segment: on a machine where its length
+        matters, since in each segment workers learn anew when objects come."""
+        if not self.model.platform.timed_links:
+            return self
+        return replace(self, iterations=min(iterations, longest or iterations))
 
     @cached_property
     def simulation(self) -> Simulation:
         training, platform = self.model.training, self.model.platform
+        replayed = ITERATIONS if self.iterations is None else min(self.iterations, ITERATIONS)
         batches = micro_batches(0, self.dataset.train_samples, training.global_batch_size, training.micro_batch_size)
         measured = min(training.micro_batch_size, self.dataset.train_samples)
         return simulate(
@@ -90,12 +101,21 @@ class Forecast:
                 serial_requests=platform.serial_requests,
                 puts_per_s=platform.puts_per_s,
                 gets_per_s=platform.gets_per_s,
+                delays=platform.delays,
             ),
+            loads=sample_loads(self.model.profile, platform, self.stages, training.seed)
+            if platform.timed_links
+            else None,
+            iteration_s=self.model.iteration_s(self.stages, self.schedule),
+            iterations=replayed,
         )
 
     @property
     def iteration_s(self) -> float:
-        return self.simulation.iteration_s
+        """Of an iteration in the steady state; on a machine where runs are short, of the run's median iteration."""
+        if self.iterations is None:
+            return self.simulation.iteration_s
+        return self.simulation.typical_s(self.iterations)
 
     @property
     def workers(self) -> int:
@@ -327,4 +347,5 @@ def forecast_of(manifest: Manifest, profile: Profile, platform: Platform | None 
         )
         for stage in manifest.stages
     )
-    return Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
+    forecast = Forecast(model, costs, manifest.dataset, manifest.schedule, manifest.architecture)
+    return forecast.over(manifest.iterations, manifest.segment.max_iterations)

@@ -34,6 +34,19 @@ GANG = GangKeys("run", 0, 0)
 
 
 @dataclass(frozen=True)
+class Delays:
+    """Seconds that a machine adds, on average; how long each time is drawn from an exponential distribution."""
+
+    instruction_s: float = 0.0
+    """To what the compute lane does after a wait: caches are cold, other threads hold Python's interpreter lock."""
+    object_s: float = 0.0
+    """To an object on its way out, and on its way in: a thread wakes, encodes or decodes, writes or reads."""
+
+
+NO_DELAYS = Delays()
+
+
+@dataclass(frozen=True)
 class Awaited:
     """What the search for an object depends on."""
 
@@ -81,12 +94,29 @@ class Steps:
     placed: list[Placed] = field(default_factory=list)
     looks: dict[int, Awaited] = field(default_factory=dict)
     """By step that is the search for an object, which lasts as long as ``runtime.arrivals`` lets it."""
+    once: dict[int, float] = field(default_factory=dict)
+    """By step: seconds that it lasts longer in the first iteration."""
+    starts: dict[int, float] = field(default_factory=dict)
+    """By step: seconds that it lasts longer in the first iteration at most, all as likely."""
+    delays: dict[int, float] = field(default_factory=dict)
+    """By step: seconds that the machine adds to it, on average: each time others, exponentially distributed."""
 
-    def add(self, seconds: float, *, server: int | None = None, works: bool = True, gate: int | None = None) -> int:
+    def add(
+        self,
+        seconds: float,
+        *,
+        server: int | None = None,
+        works: bool = True,
+        gate: int | None = None,
+        delay_s: float = 0.0,
+    ) -> int:
         """A new step, whose needs follow."""
         self.durations.append(round(seconds * TICKS_PER_S))
         self.needs.append([])
         self.server.append(server)
         self.works.append(works)
         self.gate.append(gate)
-        return len(self.durations) - 1
+        number = len(self.durations) - 1
+        if delay_s:
+            self.delays[number] = delay_s
+        return number

@@ -82,6 +82,13 @@ class ComputeSpec(Sourced):
     shared_cores: bool = Field(False, description="whether all workers share the cores of the machine that profiled")
 
 
+class MachineSpec(Sourced):
+    """Of one machine that all workers run on, where their links are slowed down: transfers wait and take no core."""
+
+    instruction_s: Latency = Field(description="that a computation takes longer after a wait")
+    object_s: Latency = Field(description="of an object, on its way out or in, besides latency and link")
+
+
 class StartUpSpec(Sourced):
     """From the workflow's start of a gang to its first instruction."""
 
@@ -100,8 +107,18 @@ class PlatformSpec(Strict):
     requests: RequestSpec
     compute: ComputeSpec
     start_up: StartUpSpec
+    machine: MachineSpec | None = Field(None, description="null: workers have a machine each, or transfers are copies")
     storage: Literal["standard", "express"]
     prices: PriceList = Field(description="a region whose prices come with the kit, or a whole price list")
+
+    @model_validator(mode="after")
+    def _one_machine_is_shared(self) -> "PlatformSpec":
+        if self.machine is not None and (not self.compute.shared_cores or self.requests.serial):
+            raise ValueError(
+                "machine is of workers that share its cores, and whose links do not wait for one server: set "
+                "compute.shared_cores to true and requests.serial to false, or leave machine out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _storage_has_a_price(self) -> "PlatformSpec":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planner.graph import NO_DELAYS, Delays
 from planner.platform_format import BurstSpec, PlatformSpec, load_platform
 from planner.price_list import PriceList, StoragePrices, price_list
 from runtime.errors import UserInputError
@@ -35,6 +36,8 @@ class Platform:
     """Whether all workers' lanes share the cores of the machine that was profiled."""
     timed_links: bool = False
     """Whether transfers wait for links rather than copy, so that they take none of the cores that are shared."""
+    delays: Delays = NO_DELAYS
+    """What the machine of all workers adds to what they do, where links are timed."""
     serial_requests: bool = False
     """Whether one server takes the requests of all workers, one at a time."""
     puts_per_s: float | None = None
@@ -107,6 +110,8 @@ def platform_of(spec: PlatformSpec) -> Platform:
         memory_per_vcpu_mb=per_vcpu,
         max_vcpus=compute.max_vcpus or most,
         shared_cores=compute.shared_cores,
+        timed_links=spec.machine is not None,
+        delays=NO_DELAYS if spec.machine is None else Delays(spec.machine.instruction_s, spec.machine.object_s),
         serial_requests=requests.serial,
         puts_per_s=requests.puts_per_s,
         gets_per_s=requests.gets_per_s,

@@ -33,7 +33,7 @@ from runtime.errors import FuncpipeError, UserInputError
 from runtime.factories import TORCH_DTYPES, build_layers, build_loss, build_model, build_optimizer
 from runtime.limits import LAMBDA_MAX_VCPUS, LAMBDA_MEMORY_PER_VCPU_MB
 from runtime.manifest import DatasetFacts
-from runtime.shards import CACHED_SHARDS, SHARD_BYTES
+from runtime.shard_sizes import CACHED_SHARDS, SHARD_BYTES
 from runtime.source import source_sha256
 
 MAX_FIT_ERROR = 0.2

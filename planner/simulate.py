@@ -11,9 +11,13 @@ requests one at a time, or a rate of requests that storage admits.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise, repeat
+from statistics import median
 
-from planner.graph import Placed
-from planner.replay import RateLimits, Replay, replay
+from planner.graph import NO_DELAYS, Delays, Placed
+from planner.replay import Surroundings, replay
+from planner.replayed import RateLimits, Replay
+from planner.sample_loads import SampleLoads
 from planner.stage_costs import StageCosts
 from planner.steps import SENT_BY, StepsOfPlan, get_gate, put_gate
 from runtime.pacing import LOOKS_IN_VAIN, LOOKS_IN_VAIN_FOLLOWING
@@ -22,6 +26,8 @@ from runtime.schedule import Op, ScheduleName
 
 ITERATIONS = 64
 """Replayed unless a steady state shows before."""
+RUNS = 9
+"""Replayed where runs differ."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Sharing:
     puts_per_s: float | None = None
     """Writes that one inbox admits in a second; None is any number."""
     gets_per_s: float | None = None
+    delays: Delays = NO_DELAYS
+    """That the machine adds, where links are timed."""
 
     def rate_limits(self, stages: int) -> RateLimits | None:
         """The limits by gate, or None without any."""
@@ -63,6 +71,13 @@ class Simulation:
         beyond = max(0, iterations - len(finished))
         periods = -(-beyond // period)
         return finished[iterations - periods * period - 1] + periods * period * self.iteration_s if iterations else 0.0
+
+    def typical_s(self, iterations: int) -> float:
+        """Of so many iterations from the start, the median time from one's end to the next one's: the first ones take
+        longer where workers have yet to learn when objects come."""
+        paces = [later - earlier for earlier, later in pairwise(self.replay.finished[:iterations])]
+        beyond = max(0, iterations - len(self.replay.finished))
+        return median([*paces, *repeat(self.iteration_s, beyond)]) if iterations > 1 else self.iteration_s
 
     @cached_property
     def empty_gets(self) -> tuple[float, ...]:
@@ -113,12 +128,18 @@ def simulate(
     get_latency_s: float,
     sharing: Sharing | None = None,
     iterations: int = ITERATIONS,
+    loads: SampleLoads | None = None,
+    iteration_s: float = 0.0,
 ) -> Simulation:
     """Replays ``iterations`` iterations of a plan, or fewer when they are seen to repeat.
+
+    Where the machine adds delays, no two runs are alike: of RUNS it is the one whose iterations take the median time.
 
     Args:
         shares: size of each micro-batch of a global batch, as a share of a full micro-batch.
         get_latency_s: of a request that finds nothing.
+        loads: as in ``StepsOfPlan``.
+        iteration_s: as workers are told (``planner.replay.Surroundings``).
     """
     sharing = sharing or Sharing()
     takes_part = sharing.serial_requests or (sharing.cores is not None and not sharing.timed_links)
@@ -129,7 +150,14 @@ def simulate(
         serial=sharing.serial_requests,
         extra_request_s=get_latency_s if takes_part else None,
         timed_links=sharing.timed_links,
+        loads=loads,
+        delays=sharing.delays,
     )
     limits = sharing.rate_limits(len(plan))
-    found = replay(built.steps, iterations, cores=sharing.cores, limits=limits)
-    return Simulation(found, built.steps.placed)
+    runs = [
+        Simulation(
+            replay(built.steps, iterations, Surroundings(sharing.cores, limits, iteration_s, seed)), built.steps.placed
+        )
+        for seed in range(RUNS if built.steps.delays else 1)
+    ]
+    return sorted(runs, key=lambda run: run.typical_s(iterations))[len(runs) // 2]

@@ -11,15 +11,16 @@ the one IN_FLIGHT - 1 before it, also across iterations. Replicas that average g
 Where links are timed (``timed_links``), a worker's two links serve whatever comes first, the sum of gradients is there
 object by object (``planner.sum_steps``), and an object is only found when it is looked for (``planner.waiting``):
 
-    sender's upload ──► search, which begins with the request ──► link of the receiver ──► compute ──► ...
+    request ──► link of the sender ──► search, from its request on ──► link of the receiver ──► compute ──► ...
 """
 
 from collections.abc import Sequence
 
-from planner.graph import COMMON, GANG, TICKS_PER_S, Awaited, Need, Placed, Ports, Steps
+from planner.graph import COMMON, GANG, NO_DELAYS, TICKS_PER_S, Awaited, Delays, Need, Placed, Ports, Steps
+from planner.sample_loads import SampleLoads
 from planner.stage_costs import StageCosts, Transfer
 from planner.sum_steps import Member, add_sum
-from runtime.pacing import IN_FLIGHT
+from runtime.pacing import IN_FLIGHT, LONGEST_PAUSE_S
 from runtime.schedule import Instruction, Lane, Op, ScheduleName, gang_programs
 from runtime.schedule_check import UPLOADS
 
@@ -54,6 +55,8 @@ class StepsOfPlan:
             for absent objects and deletions then become steps as well. None where nothing waits for those.
         timed_links: whether transfers wait for links of their own, so that they take none of the cores that are shared,
             and objects are looked for as workers do.
+        loads: what fetching samples takes, where that is told apart; None: each micro-batch brings its own.
+        delays: what the machine adds; only where links are timed.
     """
 
     def __init__(
@@ -65,8 +68,13 @@ class StepsOfPlan:
         serial: bool,
         extra_request_s: float | None,
         timed_links: bool = False,
+        loads: SampleLoads | None = None,
+        delays: Delays = NO_DELAYS,
     ) -> None:
         self.steps = Steps()
+        self._loads, self._delays = loads, delays
+        self._loading: set[tuple[int, int]] = set()
+        """Workers that have a load already."""
         self._plan, self._shares, self._timed_links = plan, shares, timed_links
         self._serial, self._extra_request_s = serial, extra_request_s
         self._sent: dict[tuple[int, Instruction], int] = {}
@@ -79,6 +87,8 @@ class StepsOfPlan:
         ]
         for worker in workers:
             self._connect(worker)
+            if timed_links and loads is not None:
+                self._begin(worker)
         if timed_links:
             self._sum_gradients(workers)
         else:
@@ -97,20 +107,31 @@ class StepsOfPlan:
                 elif op is Op.REDUCE and self._serial:
                     last = self.steps.add(costs.synchronise_server_s, server=COMMON)
                 else:
-                    last = self.steps.add(self._compute_s(costs, op, share))
+                    last = self.steps.add(self._compute_s(costs, op, share), delay_s=self._delays.instruction_s)
             case Lane.UPLOAD:
                 inbox = stage + (1 if op is Op.SEND_ACTIVATION else -1)
-                link, last = self._transfer(direction.upload, share, put_gate(inbox), ports.up)
+                link, last = self._upload(direction.upload, share, put_gate(inbox), ports.up)
                 self._sent[stage, instruction] = last
             case Lane.DOWNLOAD:
-                # The samples' time is already in that of the activation that comes with them.
-                beside = op is Op.LOAD and stage > 0
                 issue = self.steps.add(0.0)
-                transfer = Transfer() if beside else direction.download
+                transfer = self._download(stage, op, direction.download)
                 link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage), ports.down)
+                if op is Op.LOAD and self._loads is not None and (stage, replica) not in self._loading:
+                    self._loading.add((stage, replica))
+                    self.steps.once[link] = self._loads.first_s[stage]
         placed = Placed(stage, replica, instruction, last, link, issue)
         self.steps.placed.append(placed)
         return placed
+
+    def _download(self, stage: int, op: Op, download: Transfer) -> Transfer:
+        """A download's transfer, given that of its direction: samples come with the first stage's loads, and with the
+        activations of the last."""
+        if op is Op.LOAD and stage > 0:
+            return Transfer()
+        carries = op is Op.LOAD or (op is Op.RECEIVE_ACTIVATION and stage == len(self._plan) - 1)
+        if not carries or self._loads is None or not self._loads.cached:
+            return download
+        return Transfer(max(0.0, download.link_s - self._loads.each_s[stage]), download.latency_s)
 
     @staticmethod
     def _compute_s(costs: StageCosts, op: Op, share: float) -> float:
@@ -120,12 +141,19 @@ class StepsOfPlan:
             return costs.step_s
         return (costs.forward if op is Op.FORWARD else costs.backward).compute_s * share
 
+    def _upload(self, transfer: Transfer, share: float, gate: int, port: int) -> tuple[int, int]:
+        if not self._timed_links:
+            return self._transfer(transfer, share, gate, port)
+        request = self.steps.add(transfer.latency_s, works=False, delay_s=self._delays.object_s)
+        return request, self.steps.add(transfer.link_s * share, server=port, works=False)
+
     def _transfer(self, transfer: Transfer, share: float, gate: int | None, port: int) -> tuple[int, int]:
         if self._serial and transfer.whole_s > 0:
             return self.steps.add(transfer.link_s * share + transfer.latency_s, server=COMMON), self.steps.add(0.0)
         if self._timed_links:
             link = self.steps.add(transfer.link_s * share, server=port, works=False)
-            return link, self.steps.add(transfer.latency_s, works=False)
+            delay_s = self._delays.object_s if transfer.whole_s else 0.0
+            return link, self.steps.add(transfer.latency_s, works=False, delay_s=delay_s)
         return self.steps.add(transfer.link_s * share, gate=gate), self.steps.add(transfer.latency_s)
 
     def _connect(self, worker: Sequence[Placed]) -> None:
@@ -173,6 +201,16 @@ class StepsOfPlan:
             at, iterations = ago(taken, position, IN_FLIGHT - 1)
             before, earlier = ago(compute, at, 1)
             self._request(placed, compute[taken[position]], (before, iterations + earlier))
+
+    def _begin(self, worker: Sequence[Placed]) -> None:
+        """All but the leader learn by a look, of those that are LONGEST_PAUSE_S apart by then, that the gang is there
+        (``runtime.barrier``)."""
+        begin = self.steps.add(0.0, works=False)
+        if (worker[0].stage, worker[0].replica) != (0, 0):
+            self.steps.starts[begin] = LONGEST_PAUSE_S
+        for placed in worker:
+            if placed.issue is not None and placed.instruction.op.lane is Lane.DOWNLOAD:
+                self.steps.needs[placed.issue].append((begin, 0))
 
     def _request(self, placed: Placed, take: int, requested: Need) -> None:
         """Adds what a download needs besides its lane."""
@@ -232,7 +270,7 @@ class StepsOfPlan:
                 for p in reduces
                 if p.issue is not None
             ]
-            add_sum(self.steps, costs.exchange, costs.algorithm, members)
+            add_sum(self.steps, costs.exchange, costs.algorithm, members, self._delays.object_s)
 
     @staticmethod
     def _uploads(workers: Sequence[Sequence[Placed]], reduce: Placed) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ class _Replica:
     steps: Steps
     member: Member
     latency_s: float
+    object_s: float
     uploads: list[int] = field(default_factory=list)
     downloads: list[int] = field(default_factory=list)
     last_search: int | None = None
@@ -38,7 +39,7 @@ class _Replica:
 
     def put(self, after: Sequence[int], seconds: float) -> int:
         """An upload that is made when ``after`` are done; the step at whose end the object is there."""
-        request = self.steps.add(self.latency_s, works=False)
+        request = self.steps.add(self.latency_s, works=False, delay_s=self.object_s)
         self.steps.needs[request] += [
             (step, 0) for step in [*after, *self.member.uploads, *self.uploads[-IN_FLIGHT:][: 1 - IN_FLIGHT]]
         ]
@@ -62,8 +63,10 @@ class _Replica:
         self.last_search = search
         link = self.steps.add(seconds, server=self.member.ports.down, works=False)
         self.steps.needs[link].append((search, 0))
-        self.downloads.append(link)
-        return link
+        read = self.steps.add(0.0, works=False, delay_s=self.object_s)
+        self.steps.needs[read].append((link, 0))
+        self.downloads.append(read)
+        return read
 
 
 def _rotated(replica: int, count: int) -> list[int]:
@@ -74,9 +77,11 @@ def _rotated_back(replica: int, count: int) -> list[int]:
     return [(replica - step) % count for step in range(1, count)]
 
 
-def add_sum(steps: Steps, exchange: Exchange, algorithm: Algorithm, members: Sequence[Member]) -> None:
-    """Adds the steps between the members' begins and ends. One bucket."""
-    replicas = [_Replica(steps, member, exchange.latency_s) for member in members]
+def add_sum(
+    steps: Steps, exchange: Exchange, algorithm: Algorithm, members: Sequence[Member], object_s: float = 0.0
+) -> None:
+    """Adds the steps between the members' begins and ends. One bucket; ``object_s`` as in ``Delays``."""
+    replicas = [_Replica(steps, member, exchange.latency_s, object_s) for member in members]
     if len(members) == 1 or exchange.gradient_bytes == 0:
         for member in members:
             steps.needs[member.end].append((member.begin, 0))

@@ -51,14 +51,15 @@ def find(look: Look, latency_s: float, *, issued_s: float, turn_s: float, arrive
 class Searches:
     """What all workers of a plan have learnt, as a replay goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, iteration_s: float = 0.0) -> None:
+        self._iteration_s = iteration_s
         self._arrivals: dict[int, Arrivals] = {}
         self.in_vain: dict[int, int] = {}
         """By lane: looks that found nothing."""
 
     def search(self, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
         """When the object is found."""
-        arrivals = self._arrivals.setdefault(awaited.lane, Arrivals())
+        arrivals = self._arrivals.setdefault(awaited.lane, Arrivals(self._iteration_s))
         look = arrivals.look(awaited.key, awaited.follows)
         found = find(look, awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
         arrivals.learn(awaited.key, look, found.looks, found.due_s, awaited.follows)

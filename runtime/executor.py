@@ -95,6 +95,10 @@ class Executor:
         for instruction in program:
             self.instruction = str(instruction)
             if instruction == last_backward and self._reduce is not None:
+                if (
+                    not self._is_first
+                ):  # the pass ends with a gradient for the stage before, which the sum lets go first
+                    self._lanes.announce()
                 self._reduce.begin(iteration)
             self._execute(iteration, instruction, batches)
         return self._loss if self._is_last else None

@@ -98,7 +98,8 @@ class Lanes:
         self._upload_slots = threading.BoundedSemaphore(IN_FLIGHT)
         self._sending = threading.Condition()
         self._sends = 0
-        """Objects of the schedule that were given to the upload lane and are not in the store yet."""
+        """Objects of the schedule that were given to the upload lane, or announced, and are not in the store yet."""
+        self._announced = False
         self._lock = threading.Lock()
         self._first_error: BaseException | None = None
         self._closing = False
@@ -137,12 +138,19 @@ class Lanes:
         with self._lock:
             self._pending.discard(future)  # type: ignore[arg-type]
 
+    def announce(self) -> None:
+        """Says that the next ``send`` is about to come: parts of gradients that are final before wait for it, too."""
+        with self._sending:
+            self._sends += not self._announced
+            self._announced = True
+
     def send(self, iteration: int, instruction: str, stage: int, key: str, bundle: Outgoing) -> None:
         """Uploads in the background; waits only while too many uploads are under way. Raises Cancelled."""
         while not self._upload_slots.acquire(timeout=0.5):
             self._mailbox.check()
         with self._sending:
-            self._sends += 1
+            self._sends += not self._announced
+            self._announced = False
 
         def upload() -> None:
             try:

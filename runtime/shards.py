@@ -17,16 +17,8 @@ from runtime.codec import decode, encode
 from runtime.dataset import Dataset
 from runtime.records import ShardIndex
 from runtime.seeds import derive_seed
+from runtime.shard_sizes import CACHED_SHARDS, samples_per_shard
 from runtime.store import KeyNotFound, Store
-
-SHARD_BYTES = 8 << 20
-"""Inputs and targets of one shard; several shards fit into the smallest function beside its model."""
-CACHED_SHARDS = 2
-
-
-def samples_per_shard(inputs: torch.Tensor, targets: torch.Tensor) -> int:
-    per_sample = sum(tensor[0].numel() * tensor.element_size() for tensor in (inputs, targets))
-    return max(1, SHARD_BYTES // max(1, per_sample))
 
 
 def write_shards(dataset: Dataset, store: Store) -> ShardIndex:
@@ -43,7 +35,7 @@ def write_shards(dataset: Dataset, store: Store) -> ShardIndex:
     for split, (inputs, targets) in splits.items():
         if inputs is None or targets is None:
             continue
-        step = samples_per_shard(inputs, targets)
+        step = samples_per_shard(sum(tensor[0].numel() * tensor.element_size() for tensor in (inputs, targets)))
         for shard, start in enumerate(range(0, len(inputs), step)):
             for field, tensor in (("input", inputs), ("target", targets)):
                 key = keys.data_shard(dataset.sha256, split, field, shard)
@@ -54,11 +46,20 @@ def write_shards(dataset: Dataset, store: Store) -> ShardIndex:
     return index
 
 
+def _drawn(seed: int, epoch: int, shards: int) -> tuple[list[int], torch.Generator]:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(shards, generator=generator).tolist(), generator
+
+
+def shard_order(seed: int, epoch: int, shards: int) -> list[int]:
+    """Numbers of the shards, in the order of epoch ``epoch``."""
+    return _drawn(seed, epoch, shards)[0]
+
+
 def epoch_order(seed: int, epoch: int, shard_sizes: list[int]) -> torch.Tensor:
     """Sample numbers of the data factory's order, in the order of epoch ``epoch``: int64 [samples]."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    shards, generator = _drawn(seed, epoch, len(shard_sizes))
     starts = [0, *accumulate(shard_sizes)]
-    shards = torch.randperm(len(shard_sizes), generator=generator).tolist()
     return torch.cat([starts[s] + torch.randperm(shard_sizes[s], generator=generator) for s in shards])
 
 

@@ -56,6 +56,7 @@ CONTRACT = (
     "allowance",
     "process",
     "cold_start",
+    "shard_sizes",
 )
 """Modules of ``runtime`` that are read where there is no torch."""
 

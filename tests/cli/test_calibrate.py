@@ -5,6 +5,7 @@ import json
 import pytest
 
 import planner.calibration
+import planner.machine
 from cli.main import main
 from planner.platforms import find_platform
 
@@ -32,6 +33,19 @@ def test_a_folder_becomes_a_platform_that_can_be_updated(store, tmp_path, capsys
     assert [path for path in store.rglob("*") if path.is_file()] == []
 
 
+def test_a_machine_and_its_slow_links_become_a_platform(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner.machine, "REPEATS", 2)
+    output = tmp_path / "slow.json"
+    link = ("--upload-mib-s", 64, "--download-mib-s", 32, "--latency-ms", 20)
+    assert small(store, "-o", output, "--base", "local", *link) == 0
+    platform = find_platform(str(output))
+    assert platform.timed_links and platform.shared_cores
+    assert platform.upload_bandwidth(1769) <= 1.01 * 64 * 2**20
+    assert platform.bandwidth(1769) <= 1.01 * 32 * 2**20
+    assert 0.02 <= platform.get_latency_s
+    assert platform.delays.object_s > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "mentions"),
     [
@@ -43,6 +57,7 @@ def test_a_folder_becomes_a_platform_that_can_be_updated(store, tmp_path, capsys
         (["store", "--base", "wrong.json"], "wrong.json"),
         (["store", "-o", "wrong.json"], "wrong.json"),
         (["store", "--name", "No Name"], "No Name"),
+        (["store", "--upload-mib-s", "0"], "above 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused(store, capsys, arguments, mentions):

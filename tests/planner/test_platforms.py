@@ -21,7 +21,7 @@ def document(name="aws-lambda"):
 
 
 def test_every_file_of_the_kit_is_named_as_it_says():
-    assert set(PLATFORMS) == {"aws-lambda", "aws-lambda-scaled", "aws-lambda-express", "embedded"}
+    assert set(PLATFORMS) == {"aws-lambda", "aws-lambda-scaled", "aws-lambda-express", "embedded", "local"}
     assert all(platform.name == name for name, platform in PLATFORMS.items())
     assert all(price_list(region).region == region for region in regions())
 

@@ -5,9 +5,11 @@ import random
 import numpy
 import pytest
 
-from planner import replay as replay_module
+from planner import recurrence
 from planner.graph import TICKS_PER_S
-from planner.replay import RECORDED, RateLimits, replay, replay_shared, replay_unshared
+from planner.recurrence import replay_unshared
+from planner.replay import Surroundings, replay, replay_shared
+from planner.replayed import RECORDED, RateLimits
 from planner.simulate import Sharing, simulate
 from planner.stage_costs import LaneTimes, StageCosts, Transfer
 from planner.steps import StepsOfPlan
@@ -83,7 +85,7 @@ def test_recurrence_equals_the_naive_replay_bit_for_bit(block):
 def test_what_is_extrapolated_is_what_a_whole_replay_finds(monkeypatch):
     cases = [random_case(seed) for seed in range(60)]
     short = [replay_unshared(built(*case).steps, 200) for case in cases]
-    monkeypatch.setattr(replay_module, "LONGEST_PERIOD", 0)
+    monkeypatch.setattr(recurrence, "LONGEST_PERIOD", 0)
     whole = [replay_unshared(built(*case).steps, 200) for case in cases]
     assert [found.finished for found in short] == [found.finished for found in whole]
     assert sum(found.period is not None for found in short) > 50, "else this test compares two whole replays"
@@ -97,7 +99,7 @@ def test_what_is_extrapolated_is_what_a_whole_replay_finds(monkeypatch):
 @pytest.mark.parametrize("seed", range(40))
 def test_event_by_event_equals_the_recurrence_where_nothing_is_shared(seed):
     steps = built(*random_case(seed)).steps
-    one, other = replay_unshared(steps, 6), replay_shared(steps, 6, None)
+    one, other = replay_unshared(steps, 6), replay_shared(steps, 6, Surroundings())
     assert other.finished == pytest.approx(one.finished, rel=1e-9)
     for a, b in zip(one.begins, other.begins, strict=True):
         assert numpy.allclose(a, b, rtol=1e-9, atol=1e-11)
@@ -107,7 +109,7 @@ def test_event_by_event_equals_the_recurrence_where_nothing_is_shared(seed):
 def test_shared_cores_equal_the_naive_replay(seed):
     plan, shares = random_case(seed)
     graph = built(plan, shares, extra_request_s=0.01)
-    found = replay(graph.steps, 5, cores=2)
+    found = replay(graph.steps, 5, Surroundings(cores=2))
     expected = naive_steps(plan, shares, 5, extra_request_s=0.01).ends_on_shared_cores(2)
     for iteration in range(RECORDED):
         for placed in graph.steps.placed:
@@ -118,7 +120,7 @@ def test_shared_cores_equal_the_naive_replay(seed):
 def test_one_server_takes_requests_one_at_a_time_and_never_idles_while_any_waits(seed):
     plan, shares = random_case(seed)
     graph = built(plan, shares, serial=True, extra_request_s=0.01)
-    found = replay(graph.steps, RECORDED)
+    found = replay(graph.steps, RECORDED, Surroundings())
     jobs = []
     for begins, ends, before in zip(found.begins, found.ends, [None, *found.ends[:-1]], strict=True):
         for step, server in enumerate(graph.steps.server):

@@ -2,11 +2,14 @@
 
 import itertools
 import random
+from itertools import pairwise
 
 import pytest
 
 from planner.cost_model import CostModel
+from planner.graph import Delays
 from planner.platforms import PLATFORMS
+from planner.sample_loads import SampleLoads
 from planner.simulate import Sharing, simulate
 from planner.stage_costs import LaneTimes, StageCosts, Transfer
 from runtime.manifest import Architecture
@@ -142,3 +145,39 @@ def test_activations_and_gradients_by_turns_are_each_a_first_one():
     plan = [stage(link_s=9.0), stage(link_s=9.0), stage(link_s=9.0)]
     simulation = simulate(plan, schedule=ScheduleName.ONE_F_ONE_B, shares=[1.0] * 4, get_latency_s=0.027, iterations=3)
     assert simulation.empty_gets[1] == pytest.approx(6 * LOOKS_IN_VAIN + 2 * LOOKS_IN_VAIN_FOLLOWING)
+
+
+def on_one_machine(**changes):
+    """Two stages over links of a tenth of a second, whose first samples take 5 s."""
+    return simulate(
+        [stage(link_s=0.1), stage(link_s=0.1)],
+        schedule=ScheduleName.GPIPE,
+        shares=[1.0] * 3,
+        get_latency_s=0.01,
+        iterations=8,
+        loads=SampleLoads((5.0, 0.0), (0.1, 0.0), cached=True),
+        **changes,
+    )
+
+
+def test_samples_that_are_held_are_loaded_once():
+    found = on_one_machine(sharing=Sharing(cores=2, timed_links=True))
+    loads = {e.iteration: e.end_s - e.start_s - e.waited_s for e in found.events if (e.stage, e.instruction) == (0, "L0")}
+    assert loads[0] == pytest.approx(5.0)
+    assert [loads[iteration] for iteration in (1, 2, 3)] == pytest.approx([0.0] * 3)
+
+
+def test_of_runs_that_differ_the_median_one_is_told_and_always_the_same():
+    calm = on_one_machine(sharing=Sharing(cores=2, timed_links=True))
+    delays = Delays(instruction_s=0.05, object_s=0.02)
+    noisy = [on_one_machine(sharing=Sharing(cores=2, timed_links=True, delays=delays)) for _ in range(2)]
+    assert noisy[0].replay.finished == noisy[1].replay.finished
+    added = noisy[0].typical_s(8) - calm.typical_s(8)
+    assert 4 * 0.05 < added < 16 * 0.05, "four to eight instructions lie on the critical path"
+
+
+def test_the_typical_iteration_is_the_runs_median():
+    found = on_one_machine(sharing=Sharing(cores=2, timed_links=True))
+    ends = found.replay.finished
+    assert found.typical_s(4) == pytest.approx(sorted(b - a for a, b in pairwise(ends[:4]))[1])
+    assert found.typical_s(1_000) == pytest.approx(found.iteration_s)

@@ -239,6 +239,22 @@ def test_what_a_stage_before_waits_for_goes_before_parts_of_the_own_sum() -> Non
         lanes.close()
 
 
+def test_parts_of_the_own_sum_wait_for_a_gradient_that_was_announced() -> None:
+    store, gradient, part = SlowPut(), GANG.gradient(3, 0), GANG.split(3, 0, 0, 1)
+    store.let.set()
+    lanes = open_lanes(1, store)
+    try:
+        lanes.announce()
+        sum_part = lanes.send_sync(3, part, {"t": torch.zeros(2)})
+        assert not lanes._sent_all(0.0), "it is not sent yet, though nothing else is under way"
+        lanes.send(3, "SB", 0, gradient, {"t": torch.zeros(2)})
+        sum_part.result(30)
+        assert [store.begun.get(), store.begun.get()] == [gradient, part]
+        assert lanes._sent_all(0.0), "an announced one counts once"
+    finally:
+        lanes.close()
+
+
 def test_no_more_uploads_are_taken_on_than_the_plan_counts() -> None:
     store, sent = SlowPut(), threading.Semaphore(0)
     lanes = open_lanes(1, store)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from runtime import shards
+from runtime import shard_sizes
 from runtime.dataset import load_dataset
 from runtime.shards import ShardReader, epoch_order, write_shards
 from runtime.spec import DataSpec
@@ -34,7 +34,7 @@ def test_samples_of_a_shard_stay_together():
 
 @pytest.mark.parametrize("shard_bytes", [1, 7 * 40, 1 << 20])
 def test_batches_are_the_data_in_epoch_order_whatever_the_shards(tmp_path, monkeypatch, dataset, shard_bytes):
-    monkeypatch.setattr(shards, "SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(shard_sizes, "SHARD_BYTES", shard_bytes)
     store = DirectoryStore(tmp_path)
     index = write_shards(dataset, store)
     assert sum(index.train) == 50
