@@ -86,6 +86,12 @@ class Forecast:
 
     @cached_property
     def simulation(self) -> Simulation:
+        told_s = self.model.iteration_s(self.stages, self.schedule)
+        found = self._simulated(told_s)
+        # Workers are told what is predicted here, and look for objects by it at first.
+        return self._simulated(found.typical_s(self.iterations)) if self.iterations is not None else found
+
+    def _simulated(self, told_s: float) -> Simulation:
         training, platform = self.model.training, self.model.platform
         replayed = ITERATIONS if self.iterations is None else min(self.iterations, ITERATIONS)
         batches = micro_batches(0, self.dataset.train_samples, training.global_batch_size, training.micro_batch_size)
@@ -106,7 +112,7 @@ class Forecast:
             loads=sample_loads(self.model.profile, platform, self.stages, training.seed)
             if platform.timed_links
             else None,
-            iteration_s=self.model.iteration_s(self.stages, self.schedule),
+            iteration_s=told_s,
             iterations=replayed,
         )
 

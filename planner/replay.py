@@ -68,6 +68,12 @@ class _Events:
     def __post_init__(self) -> None:
         self.searches = Searches(self.around.iteration_s)
         self.random = random.Random(self.around.seed)
+        self.issued: dict[int, list[int]] = {}
+        self.received: dict[int, list[int]] = {}
+        """By step that ends then: searches whose look is settled, or that are learnt from."""
+        for search, awaited in self.steps.looks.items():
+            self.issued.setdefault(awaited.issue, []).append(search)
+            self.received.setdefault(awaited.received, []).append(search)
         count = len(self.steps.durations)
         self.seconds = [ticks / TICKS_PER_S for ticks in self.steps.durations]
         self.needed_by: list[list[tuple[int, int]]] = [[] for _ in range(count)]
@@ -123,6 +129,7 @@ class _Events:
                 once_s = self.steps.once.get(step, 0.0) + self.random.uniform(0.0, self.steps.starts.get(step, 0.0))
             return self.seconds[step] + once_s + (self.random.expovariate(1 / delay_s) if delay_s else 0.0)
         found = self.searches.search(
+            (iteration, step),
             awaited,
             issued_s=self.ends[iteration, awaited.issue],
             arrived_s=self.ends[iteration, awaited.sent],
@@ -140,6 +147,10 @@ class _Events:
         while self.running or self.lasting:
             iteration, step = self._next()
             self.ends[iteration, step] = self.now
+            for search in self.issued.get(step, ()):
+                self.searches.request((iteration, search), self.steps.looks[search])
+            for search in self.received.get(step, ()):
+                self.searches.learn((iteration, search), self.steps.looks[search])
             server = self.steps.server[step]
             if server is not None:
                 self.serving.discard(server)

@@ -26,7 +26,7 @@ from runtime.schedule import Op, ScheduleName
 
 ITERATIONS = 64
 """Replayed unless a steady state shows before."""
-RUNS = 9
+RUNS = 15
 """Replayed where runs differ."""
 
 

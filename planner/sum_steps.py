@@ -54,16 +54,16 @@ class _Replica:
         full = self.downloads[-IN_FLIGHT:][: 1 - IN_FLIGHT]
         self.steps.needs[issue] += [(step, 0) for step in [*after, *full]]
         search = self.steps.add(self.latency_s, works=False)
+        link = self.steps.add(seconds, server=self.member.ports.down, works=False)
+        read = self.steps.add(0.0, works=False, delay_s=self.object_s)
         follows, self.last_series = series(key) == self.last_series, series(key)
         # Not the ports' own numbers: searches of the sum and of the schedule do not wait for one another.
-        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s, follows)
+        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, read, sent, self.latency_s, follows)
         self.steps.needs[search] += [(issue, 0), (sent, 0)]
         if self.last_search is not None:
             self.steps.needs[search].append((self.last_search, 0))
         self.last_search = search
-        link = self.steps.add(seconds, server=self.member.ports.down, works=False)
         self.steps.needs[link].append((search, 0))
-        read = self.steps.add(0.0, works=False, delay_s=self.object_s)
         self.steps.needs[read].append((link, 0))
         self.downloads.append(read)
         return read

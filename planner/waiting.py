@@ -48,20 +48,34 @@ def find(look: Look, latency_s: float, *, issued_s: float, turn_s: float, arrive
             pause_s = min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
 
 
+Wait = tuple[int, int]
+"""(iteration, step of the search)"""
+
+
 class Searches:
     """What all workers of a plan have learnt, as a replay goes on."""
 
     def __init__(self, iteration_s: float = 0.0) -> None:
         self._iteration_s = iteration_s
         self._arrivals: dict[int, Arrivals] = {}
+        self._looks: dict[Wait, Look] = {}
+        self._found: dict[Wait, Found] = {}
         self.in_vain: dict[int, int] = {}
         """By lane: looks that found nothing."""
 
-    def search(self, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
-        """When the object is found."""
+    def request(self, wait: Wait, awaited: Awaited) -> None:
+        """The object is asked for: from now on it is settled when it will be looked for."""
         arrivals = self._arrivals.setdefault(awaited.lane, Arrivals(self._iteration_s))
-        look = arrivals.look(awaited.key, awaited.follows)
-        found = find(look, awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
-        arrivals.learn(awaited.key, look, found.looks, found.due_s, awaited.follows)
+        self._looks[wait] = arrivals.look(awaited.key, awaited.follows)
+
+    def search(self, wait: Wait, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
+        """When the object is found."""
+        found = find(self._looks[wait], awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
+        self._found[wait] = found
         self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1
         return found.at_s
+
+    def learn(self, wait: Wait, awaited: Awaited) -> None:
+        """The object has been received: the next wait for it goes by this one."""
+        look, found = self._looks.pop(wait), self._found.pop(wait)
+        self._arrivals[awaited.lane].learn(awaited.key, look, found.looks, found.due_s, awaited.follows)

@@ -162,7 +162,9 @@ def on_one_machine(**changes):
 
 def test_samples_that_are_held_are_loaded_once():
     found = on_one_machine(sharing=Sharing(cores=2, timed_links=True))
-    loads = {e.iteration: e.end_s - e.start_s - e.waited_s for e in found.events if (e.stage, e.instruction) == (0, "L0")}
+    loads = {
+        e.iteration: e.end_s - e.start_s - e.waited_s for e in found.events if (e.stage, e.instruction) == (0, "L0")
+    }
     assert loads[0] == pytest.approx(5.0)
     assert [loads[iteration] for iteration in (1, 2, 3)] == pytest.approx([0.0] * 3)
 
