@@ -1,5 +1,6 @@
 import pytest
 
+import planner.machine
 from bench import prediction
 from bench.prediction import Pair
 from bench.prediction_cases import CASES, Case, Part
@@ -14,7 +15,9 @@ SMALL = Case(
 @pytest.fixture(scope="module")
 def report():
     setting = prediction.Setting(cases=(SMALL,), iterations=2, warm_up=1)
-    return prediction.run(setting, progress=lambda text: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner.machine, "REPEATS", 2)
+        return prediction.run(setting, progress=lambda text: None)
 
 
 def test_requests_and_bytes_are_as_predicted(report):
