@@ -109,19 +109,29 @@ def calibrate(args: argparse.Namespace, screen: "Screen") -> int:
     try:
         with aws_errors():
             measured = measure_store(store, repeats=repeats, object_bytes=object_bytes)
-        delays = None
+        delays = worker_bytes = None
         if "machine" in document:
+            from launch.empty_worker import empty_worker_bytes
             from planner.machine import measure_delays  # imports torch
 
             with TemporaryDirectory(prefix="funcpipe-") as folder:
                 delays = measure_delays(Path(folder))
+            worker_bytes = empty_worker_bytes()
     except KeyboardInterrupt:
         raise Interrupted("interrupted by Ctrl-C; nothing was written, and no object is left in the store.") from None
     except OSError as error:
         raise FuncpipeError(f"{url}: {error.strerror or error}. Nothing was written.") from None
     day = datetime.now(UTC).date().isoformat()
     text = calibrated(
-        document, measured, name=name, memory_mb=memory_mb, url=url, day=day, update=update, delays=delays
+        document,
+        measured,
+        name=name,
+        memory_mb=memory_mb,
+        url=url,
+        day=day,
+        update=update,
+        delays=delays,
+        worker_bytes=worker_bytes,
     )
     write_text(args.output, text)
     screen.result(

@@ -131,11 +131,13 @@ def calibrated(
     day: str,
     update: bool,
     delays: Delays | None = None,
+    worker_bytes: int | None = None,
 ) -> str:
     """The platform file's text: ``document`` with the figures measured at ``memory_mb``.
 
     Args:
         delays: of the machine that all workers run on, if they do (``planner.machine``).
+        worker_bytes: that a worker of it takes before it holds anything.
         update: whether ``document`` holds points measured before, at other memory sizes, that stay.
 
     Raises:
@@ -163,7 +165,8 @@ def calibrated(
     }
     new = {"name": name, "links": {**new_links, **source}, "requests": {**requests, **source}}
     if delays is not None:
-        new["machine"] = {**asdict(delays), "source": "funcpipe calibrate: after a rest, and at once", "date": day}
+        told = {"source": "funcpipe calibrate: after a rest, and at once", "date": day}
+        new["machine"] = {**asdict(delays), "worker_bytes": worker_bytes, **told}
     text = json.dumps({**document, **new}, indent=2)
     parse_platform(text, name)
     return text + "\n"

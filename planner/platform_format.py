@@ -87,6 +87,9 @@ class MachineSpec(Sourced):
 
     instruction_s: Latency = Field(description="that a computation takes longer after a wait")
     object_s: Latency = Field(description="of an object, on its way out or in, besides latency and link")
+    worker_bytes: Positive | None = Field(
+        None, description="resident memory of a worker that holds nothing, without a client of S3; null: the profile's"
+    )
 
 
 class StartUpSpec(Sourced):

@@ -38,6 +38,8 @@ class Platform:
     """Whether transfers wait for links rather than copy, so that they take none of the cores that are shared."""
     delays: Delays = NO_DELAYS
     """What the machine of all workers adds to what they do, where links are timed."""
+    worker_bytes: float | None = None
+    """Resident memory of a worker that holds nothing; None: the profile's figure."""
     serial_requests: bool = False
     """Whether one server takes the requests of all workers, one at a time."""
     puts_per_s: float | None = None
@@ -112,6 +114,7 @@ def platform_of(spec: PlatformSpec) -> Platform:
         shared_cores=compute.shared_cores,
         timed_links=spec.machine is not None,
         delays=NO_DELAYS if spec.machine is None else Delays(spec.machine.instruction_s, spec.machine.object_s),
+        worker_bytes=None if spec.machine is None else spec.machine.worker_bytes,
         serial_requests=requests.serial,
         puts_per_s=requests.puts_per_s,
         gets_per_s=requests.gets_per_s,

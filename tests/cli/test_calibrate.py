@@ -44,6 +44,7 @@ def test_a_machine_and_its_slow_links_become_a_platform(store, tmp_path, monkeyp
     assert platform.bandwidth(1769) <= 1.01 * 32 * 2**20
     assert platform.get_latency_s >= 0.02
     assert platform.delays.object_s > 0
+    assert platform.worker_bytes is not None and 50e6 < platform.worker_bytes < 1e9
 
 
 @pytest.mark.parametrize(
