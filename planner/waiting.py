@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from planner.graph import Awaited
 from runtime.arrivals import Arrivals, Look
-from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ def find(look: Look, latency_s: float, *, issued_s: float, turn_s: float, arrive
             return Found(now, came_s - since, looks)
         missed, due_s = asked, asked + pause_s
         asked = max(now, due_s)
-        if due_s - since > look.until_s:
-            pause_s = min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
+        pause_s = look.next_pause_s(pause_s, due_s - since, now - since)
 
 
 Wait = tuple[int, int]

@@ -22,13 +22,16 @@ from dataclasses import dataclass, field
 from runtime import keys
 from runtime.pacing import (
     CLOSE_LOOKS,
+    CLOSE_SHARE,
     EARLY_S,
     FIRST_LOOKS,
     FIRST_PAUSE_S,
+    LATEST,
     LONGEST_PAUSE_S,
     LOOK_PRICE_S,
     LOOK_SHARE,
     LOOKED_FOR_CLOSELY_S,
+    PAUSE_GROWTH,
     PAUSE_SHARE,
     RECENT,
     REMEMBERED,
@@ -37,6 +40,7 @@ from runtime.pacing import (
     SOONER,
     SOONER_CLOSELY,
     SOONER_DOUBLINGS,
+    SOONER_THAN_SERIES,
 )
 
 
@@ -59,6 +63,12 @@ class Look:
         """Whether the object is likely to be found by one of several looks, and not by the first one."""
         return self.until_s > self.after_s
 
+    def next_pause_s(self, pause_s: float, asked_s: float, waited_s: float) -> float:
+        """After one of ``pause_s`` until ``asked_s``; ``waited_s`` have passed."""
+        if asked_s <= self.until_s:
+            return pause_s
+        return min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, self.pause_s, LATEST * waited_s))
+
 
 UNKNOWN = Look()
 """Where nothing has been learnt yet."""
@@ -71,24 +81,25 @@ class _Past:
     Args:
         first_s: the wait of the first iteration.
         waits: the last ones, without that.
-        streak: how many of them ended at the first look, without a break.
+        streak: how many of the last ones ended at the first look, without a break.
+        latest_s: the last of them that did; it was there by then.
     """
 
     first_s: float
     waits: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     streak: int = 0
+    latest_s: float = 0.0
 
     def add(self, look: Look, looks: int, waited_s: float) -> None:
         if looks > 1:
             self.streak = 0
             self.waits.append(waited_s)
         elif look.closely:
-            sooner_s = look.pause_s
-            if self.streak:
-                sooner_s = max(sooner_s, SOONER_CLOSELY * waited_s) * 2 ** (self.streak - 1)
+            sooner_s = max(look.pause_s, SOONER_CLOSELY * waited_s) * 2**self.streak
             latest_s = max(0.0, waited_s - sooner_s)
             self.waits = deque((min(wait, latest_s) for wait in [*self.waits, latest_s]), maxlen=REMEMBERED)
             self.streak += 1
+            self.latest_s = waited_s
         else:
             sooner_s = max(FIRST_PAUSE_S / 2, SOONER * waited_s) * 2 ** min(self.streak, SOONER_DOUBLINGS)
             if waited_s <= FIRST_PAUSE_S / 2:  # it was there at its turn; since when, looks before its turn will tell
@@ -101,9 +112,11 @@ class _Past:
     def look(self, follows: bool) -> Look:
         recent = sorted(list(self.waits)[-RECENT:])
         low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
+        if self.streak:
+            high = max(high, self.latest_s)
         if low > LOOKED_FOR_CLOSELY_S and not follows:
             spread = high - low
-            pause = max(FIRST_PAUSE_S, math.sqrt(LOOK_PRICE_S * spread), spread / CLOSE_LOOKS)
+            pause = max(FIRST_PAUSE_S, math.sqrt(LOOK_PRICE_S * spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
             return Look(low - pause / 2, pause, high + pause)
         waits = sorted(self.waits)
         last = len(waits) - 1
@@ -112,6 +125,23 @@ class _Past:
             return Look(usual, PAUSE_SHARE * EARLY_S)
         usual = max(usual, 0.0)
         return Look(usual, max(FIRST_PAUSE_S, usual - early, PAUSE_SHARE * usual))
+
+
+@dataclass
+class _Cadence:
+    """Of a series: the waits for those that followed another, in its last iteration."""
+
+    series: str
+    total_s: float = 0.0
+    count: int = 0
+
+    @property
+    def mean_s(self) -> float:
+        return self.total_s / self.count
+
+    def add(self, looks: int, waited_s: float) -> None:
+        self.total_s += waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0)
+        self.count += 1
 
 
 class Arrivals:
@@ -126,8 +156,8 @@ class Arrivals:
         unknown_s = min(max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), LONGEST_PAUSE_S)
         self._unknown = Look(0.0, unknown_s)
         self._pasts: dict[str, _Past] = {}
-        self._cadences: dict[str, float] = {}
-        """By series: the last wait for one of it that followed another."""
+        self._cadences: dict[str, _Cadence] = {}
+        """By series."""
 
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
@@ -138,8 +168,10 @@ class Arrivals:
             first_s = past.first_s if past else 0.0
             if first_s > LOOKED_FOR_CLOSELY_S and not follows:
                 return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
-            cadence_s = self._cadences.get(keys.of_every_iteration(keys.series(key))) if follows else None
-            return self._unknown if cadence_s is None else Look(cadence_s, max(FIRST_PAUSE_S, cadence_s / 2))
+            cadence = self._cadences.get(keys.of_every_iteration(keys.series(key))) if follows else None
+            if cadence is None:
+                return self._unknown
+            return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))
 
     def learn(self, key: str, look: Look, looks: int, waited_s: float | None, follows: bool = False) -> None:
         """``key`` came ``waited_s`` after its turn, or before it (None), as far as ``looks`` made as said tell.
@@ -157,5 +189,8 @@ class Arrivals:
                 else:
                     past.add(look, looks, waited_s)
             if follows:
-                latest_s = past.waits[-1] if past.waits else past.first_s
-                self._cadences[keys.of_every_iteration(keys.series(key))] = max(0.0, latest_s)
+                series = keys.series(key)
+                cadence = self._cadences.get(keys.of_every_iteration(series))
+                if cadence is None or cadence.series != series:
+                    cadence = self._cadences[keys.of_every_iteration(series)] = _Cadence(series)
+                cadence.add(looks, max(0.0, waited_s or 0.0))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from runtime import keys
@@ -197,9 +198,8 @@ class Lanes:
 
     def _learnt(self, key: str, place: _Place, wait: Callable[[Turn], A]) -> A:
         """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
-        look = self._arrivals.look(key, place.follows)
-        awaited = wait(Turn(place.before, look, place.found))
-        self._arrivals.learn(key, look, awaited.looks, awaited.due_s, place.follows)
+        awaited = wait(Turn(place.before, partial(self._arrivals.look, key, place.follows), place.found))
+        self._arrivals.learn(key, awaited.look, awaited.looks, awaited.due_s, place.follows)
         return awaited
 
     def _await(

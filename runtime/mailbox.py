@@ -12,7 +12,7 @@ from runtime.arrivals import UNKNOWN, Look
 from runtime.codec import Bundle, MalformedObject, Outgoing, decode, encode, layout
 from runtime.errors import FuncpipeError
 from runtime.outcome import aborted_by, read_outcome
-from runtime.pacing import LATEST, LONGEST_PAUSE_S, PAUSE_GROWTH, RANGE_BYTES, range_count
+from runtime.pacing import RANGE_BYTES, range_count
 from runtime.store import Data, KeyNotFound, Store
 
 OUTCOME_POLL_S = 1.0
@@ -32,12 +32,12 @@ class Turn:
 
     Args:
         before: set when the object before this one was found; None for the first.
-        look: when it is likely to be there, after that.
+        look: says when it is likely to be there, after that; it is asked again then, as by then more is known.
         found: to be set when this one is known to be there: the next one is asked for while its bytes still come.
     """
 
     before: threading.Event | None = None
-    look: Look = UNKNOWN
+    look: Callable[[], Look] = lambda: UNKNOWN
     found: threading.Event | None = None
 
 
@@ -49,13 +49,15 @@ class Awaited:
         waited_s: until they were found.
         due_s: how long after their turn they came: halfway between the last look in vain and the one that found them;
             where no look was in vain, by when they were there. None: before their turn.
-        looks: requests made; the last one found them.
+        looks: requests made; the last one found them,
+        look: and when they were to be made.
     """
 
     data: Data
     waited_s: float
     due_s: float | None
     looks: int
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Received:
     waited_s: float = 0.0
     due_s: float | None = None
     looks: int = 0
+    look: Look = UNKNOWN
     ranges: int = 1
 
 
@@ -158,7 +161,7 @@ class Mailbox:
             count = range_count(end - begin)
             if count > 1:
                 data = _joined(data, end, rest(keys.ranges(key, count)[1:]))
-        return Received(decode(data), len(data), awaited.waited_s, awaited.due_s, awaited.looks, count)
+        return Received(decode(data), len(data), awaited.waited_s, awaited.due_s, awaited.looks, awaited.look, count)
 
     def discard(self, key: str, ranges: int = 1) -> None:
         """Deletes a consumed object of the worker's own inbox, of as many ranges as it was received in."""
@@ -182,14 +185,17 @@ class Mailbox:
         """
         begin = since = self._clock()
         missed: float | None = None
-        look, looks = (turn.look if turn else UNKNOWN), 0
+        look, looks = (turn.look() if turn else UNKNOWN), 0
         if turn is not None:
             if look.after_s < 0:
                 looks += 1
                 if (data := self._ask(store, key, turn)) is not None:
-                    return Awaited(data, 0.0, None, looks)
+                    return Awaited(data, 0.0, None, looks, look)
             since = self._await_turn(turn)
-            missed = since if looks else None
+            if looks:
+                missed = since
+            else:
+                look = turn.look()
             self._pause(look.after_s, self._give_up_at(since))
         pause = look.pause_s
         while True:
@@ -197,7 +203,7 @@ class Mailbox:
             looks += 1
             if (data := self._ask(store, key, turn)) is not None:
                 came = asked if missed is None else (missed + asked) / 2
-                return Awaited(data, asked - begin, came - since, looks)
+                return Awaited(data, asked - begin, came - since, looks, look)
             missed = asked
             self.check()
             now = self._clock()
@@ -208,8 +214,7 @@ class Mailbox:
                     "is slower than planned, or gone. See the failures and logs of the other workers."
                 )
             self._pause(asked + pause - now, self._give_up_at(since))
-            if asked + pause - since > look.until_s:
-                pause = min(pause * PAUSE_GROWTH, max(LONGEST_PAUSE_S, look.pause_s, LATEST * (now - since)))
+            pause = look.next_pause_s(pause, asked + pause - since, now - since)
 
     def _ask(self, store: Store, key: str, turn: Turn | None) -> Data | None:
         found = turn.found.set if turn is not None and turn.found is not None else None

@@ -18,10 +18,14 @@ LATEST = 0.05
 
 FIRST_LOOKS = 64
 """In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
-SLOWED = 0.85
+SLOWED = 0.75
 SLOWED_PAUSE = 0.1
 """In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
 allocated and libraries are loaded in it; and this part of it until the next."""
+
+SOONER_THAN_SERIES = 0.75
+"""There one that follows another is looked for at the mean of the waits for those before it; of a wait that ended at
+the first look, and may have been shorter, this share counts."""
 
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
@@ -36,12 +40,14 @@ delays cost together least. On Lambda a GET costs as much as 14 ms of a worker o
 waits."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
+CLOSE_SHARE = 0.02
+"""Of the wait, the shortest of those pauses: waits that were all alike do not say that the next one will be, too."""
 SOONER_CLOSELY = 0.03
 """Whoever finds an object at the first look learns only that it was there by then. Where it is looked for closely, that
-begins a pause sooner the next time; then this share of the wait, twice the share the time after that, and so on, until
-a look is in vain."""
+begins a pause sooner the next time, this share of the wait at least; twice as much sooner the time after that, and so
+on, until a look is in vain."""
 
-LOOK_SHARE = 0.8
+LOOK_SHARE = 0.9
 """Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
 PAUSE_SHARE = 0.08
@@ -53,8 +59,8 @@ that was not in vain the oldest wait is forgotten."""
 EARLY_S = 0.01
 """What the wait is taken for of an object that was there before its turn. One that has been there at its turn often
 enough is asked for before: then the latencies of several requests pass at once."""
-LOOKS_IN_VAIN = 3.4
-LOOKS_IN_VAIN_FOLLOWING = 0.4
+LOOKS_IN_VAIN = 2.9
+LOOKS_IN_VAIN_FOLLOWING = 0.3
 """GETs that find nothing in the steady state, per object that had to be awaited: the first of a series, and one that
 follows another of it. That is what the rules above give on average over waits that vary little and much
 (tests/runtime/test_arrivals.py). Of objects that are there already there are none."""

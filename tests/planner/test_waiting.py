@@ -1,6 +1,7 @@
 """The planner's search for an awaited object beside the mailbox's own, on a clock that only they move."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_the_mailbox_finds_an_object_when_the_planner_says(seed, follows):
         store.arrived_s = issued_s + max(0.0, generator.gauss(usual_s, 0.1 * usual_s))
         look = learnt.look(KEY, follows)
         expected = find(look, latency_s, issued_s=issued_s, turn_s=0.0, arrived_s=store.arrived_s)
-        awaited = mailbox.wait(store, KEY, Turn(None, look))
+        awaited = mailbox.wait(store, KEY, Turn(look=partial(learnt.look, KEY, follows)))
         assert store.now == pytest.approx(expected.at_s, abs=1e-9)
         assert awaited.looks == expected.looks
         assert awaited.due_s == (None if expected.due_s is None else pytest.approx(expected.due_s, abs=1e-9))

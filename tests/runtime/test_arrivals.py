@@ -4,13 +4,15 @@ import itertools
 import random
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from runtime.arrivals import Arrivals, Look
+from runtime.arrivals import UNKNOWN, Arrivals, Look
 from runtime.keys import GangKeys
 from runtime.mailbox import Turn
 from runtime.pacing import (
+    CLOSE_SHARE,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     LOOKS_IN_VAIN,
@@ -28,9 +30,9 @@ def waits(tmp_path, comes: Callable[[], float], iterations=ITERATIONS, follows=F
     arrivals, results = Arrivals(), []
     for _ in range(iterations):
         clock, at = Clock(), comes()
-        look = arrivals.look(KEY, follows)
-        awaited = mailbox(tmp_path, clock, stall_timeout_s=1000).wait(At(at, clock), "k", Turn(look=look))
-        arrivals.learn(KEY, look, awaited.looks, awaited.due_s, follows)
+        turn = Turn(look=partial(arrivals.look, KEY, follows))
+        awaited = mailbox(tmp_path, clock, stall_timeout_s=1000).wait(At(at, clock), "k", turn)
+        arrivals.learn(KEY, awaited.look, awaited.looks, awaited.due_s, follows)
         results.append((awaited.looks, clock.now - max(at, 0.0)))
     return results[REMEMBERED:]
 
@@ -53,7 +55,7 @@ def test_the_first_of_a_series_is_looked_for_closely(tmp_path, mean_s, spread):
 def test_one_that_follows_takes_few_looks(tmp_path, mean_s, spread):
     found = waits(tmp_path, varying(mean_s, spread), follows=True)
     assert statistics.mean(looks for looks, _ in found) < 1.65
-    assert statistics.mean(delay for _, delay in found) < FIRST_PAUSE_S + (0.05 + 1.1 * spread) * mean_s
+    assert statistics.mean(delay for _, delay in found) < FIRST_PAUSE_S + (0.07 + 1.1 * spread) * mean_s
 
 
 def test_a_wait_costs_as_many_looks_in_vain_as_the_planner_is_told(tmp_path):
@@ -73,11 +75,11 @@ def test_what_is_there_already_is_found_at_once(tmp_path, follows):
 def test_what_is_there_at_each_turn_is_asked_for_before(tmp_path):
     arrivals, before_its_turn = Arrivals(), []
     for _ in range(20):
-        look = arrivals.look(KEY, follows=True)
-        before_its_turn.append(look.after_s < 0)
         clock = Clock()
-        awaited = mailbox(tmp_path, clock).wait(At(-1.0, clock), "k", Turn(look=look))
-        arrivals.learn(KEY, look, awaited.looks, awaited.due_s, follows=True)
+        turn = Turn(look=partial(arrivals.look, KEY, follows=True))
+        awaited = mailbox(tmp_path, clock).wait(At(-1.0, clock), "k", turn)
+        before_its_turn.append(awaited.look.after_s < 0)
+        arrivals.learn(KEY, awaited.look, awaited.looks, awaited.due_s, follows=True)
     assert not any(before_its_turn[:5]) and all(before_its_turn[-5:])
 
 
@@ -110,22 +112,27 @@ def test_at_first_the_plan_says_how_often_to_look():
 def test_the_first_wait_is_a_hint_and_no_measure():
     arrivals = Arrivals()
     arrivals.learn("a", Look(), 30, 4.0)
-    assert arrivals.look("a") == Look(3.4, 0.4, 4.0), "it may well be there sooner in the second iteration"
-    arrivals.learn("a", Look(3.4, 0.4, 4.0), 3, 3.6)
-    assert arrivals.look("a").after_s == pytest.approx(3.6, abs=FIRST_PAUSE_S)
+    assert arrivals.look("a") == Look(3.0, 0.4, 4.0), "it may well be there sooner in the second iteration"
+    arrivals.learn("a", Look(3.0, 0.4, 4.0), 3, 3.6)
+    assert arrivals.look("a").after_s == pytest.approx(3.6, abs=CLOSE_SHARE * 3.6)
     arrivals.learn("b", Look(), 1, 0.0)
-    assert arrivals.look("b") == arrivals.look("c") == Look(), "it was there at once"
+    assert arrivals.look("b") == arrivals.look("c") == UNKNOWN, "it was there at once"
 
 
 def test_in_the_first_iterations_one_that_follows_is_judged_by_those_before_it():
     arrivals, gang = Arrivals(), GangKeys("run", 0, 0)
-    assert arrivals.look(gang.activation(0, 1), follows=True) == Look()
-    arrivals.learn(gang.activation(0, 0), Look(), 9, 2.0)
-    assert arrivals.look(gang.activation(0, 1), follows=True) == Look(), "what the first waited for is another thing"
-    arrivals.learn(gang.activation(0, 1), Look(), 3, 0.1, follows=True)
+    assert arrivals.look(gang.activation(0, 1), follows=True) == UNKNOWN
+    arrivals.learn(gang.activation(0, 0), UNKNOWN, 9, 2.0)
+    assert arrivals.look(gang.activation(0, 1), follows=True) == UNKNOWN, "what the first waited for is another thing"
+    arrivals.learn(gang.activation(0, 1), UNKNOWN, 3, 0.1, follows=True)
     assert arrivals.look(gang.activation(0, 2), follows=True) == Look(0.1, 0.05)
-    assert arrivals.look(gang.gradient(0, 2), follows=True) == Look(), "nothing is known of gradients"
-    assert arrivals.look(gang.activation(0, 2)) == Look(), "it does not follow"
+    arrivals.learn(gang.activation(0, 2), UNKNOWN, 3, 0.3, follows=True)
+    assert arrivals.look(gang.activation(0, 3), follows=True) == Look(0.2, 0.1), "their mean"
+    assert arrivals.look(gang.gradient(0, 2), follows=True) == UNKNOWN, "nothing is known of gradients"
+    assert arrivals.look(gang.activation(0, 3)) == UNKNOWN, "it does not follow"
+    assert arrivals.look(gang.activation(1, 1), follows=True).after_s == pytest.approx(0.2), "the last iteration's mean"
+    arrivals.learn(gang.activation(1, 1), UNKNOWN, 1, 0.1, follows=True)
+    assert arrivals.look(gang.activation(1, 3), follows=True).after_s == pytest.approx(0.075), "it was there sooner"
 
 
 def test_found_at_the_first_look_it_is_looked_for_ever_sooner():
@@ -146,3 +153,10 @@ def test_pauses_grow_with_a_long_wait(tmp_path):
     assert awaited.due_s == pytest.approx(60, abs=0.05 * 60 + LONGEST_PAUSE_S)
     assert clock.now < 60 * 1.06
     assert awaited.looks < 120
+
+
+def test_when_its_turn_comes_an_object_is_judged_by_what_is_known_then(tmp_path):
+    """Requested when nothing was known; meanwhile another one of its series has come."""
+    clock, looks = Clock(), iter([Look(), Look(9.0, 0.4)])
+    awaited = mailbox(tmp_path, clock).wait(At(9.2, clock), "k", Turn(look=lambda: next(looks)))
+    assert (awaited.looks, awaited.look) == (2, Look(9.0, 0.4))

@@ -134,7 +134,7 @@ def test_before_its_turn_an_object_is_asked_for_only_once(tmp_path, clock):
     counter, before = TrafficCounter(), threading.Event()
     store = CountingStore(Late(3, clock), counter)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(mailbox(tmp_path, clock).wait, store, "k", Turn(before, Look(-1.0)))
+        waiting = pool.submit(mailbox(tmp_path, clock).wait, store, "k", Turn(before, lambda: Look(-1.0)))
         while counter.traffic.empty_gets == 0:
             assert not waiting.done()
         assert counter.traffic.empty_gets == 1
@@ -144,28 +144,28 @@ def test_before_its_turn_an_object_is_asked_for_only_once(tmp_path, clock):
 
 
 def test_an_object_that_is_there_does_not_wait_for_its_turn(tmp_path, clock):
-    awaited = mailbox(tmp_path, clock).wait(Late(0, clock), "k", Turn(threading.Event(), Look(-1.0)))
+    awaited = mailbox(tmp_path, clock).wait(Late(0, clock), "k", Turn(threading.Event(), lambda: Look(-1.0)))
     assert (awaited.due_s, awaited.looks) == (None, 1)
 
 
 def test_an_object_is_first_asked_for_when_it_is_likely_to_be_there(tmp_path, clock):
-    awaited = mailbox(tmp_path, clock).wait(At(9.7, clock), "k", Turn(look=Look(9.0, 0.4)))
+    awaited = mailbox(tmp_path, clock).wait(At(9.7, clock), "k", Turn(look=lambda: Look(9.0, 0.4)))
     assert (awaited.due_s, awaited.looks) == (pytest.approx(9.625), 3), "looks at 9, 9.4 and 9.85 s"
 
 
 def test_while_an_object_is_looked_for_closely_pauses_do_not_grow(tmp_path, clock):
-    awaited = mailbox(tmp_path, clock).wait(At(9.7, clock), "k", Turn(look=Look(9.0, 0.2, 10.0)))
+    awaited = mailbox(tmp_path, clock).wait(At(9.7, clock), "k", Turn(look=lambda: Look(9.0, 0.2, 10.0)))
     assert (awaited.due_s, awaited.looks) == (pytest.approx(9.7), 5), "looks at 9, 9.2, 9.4, 9.6 and 9.8 s"
 
 
 def test_a_pause_lasts_from_look_to_look(tmp_path, clock):
     store = Late(3, clock, step_s=0.3)
-    awaited = mailbox(tmp_path, clock).wait(store, "k", Turn(look=Look(1.0, 0.4, 10.0)))
+    awaited = mailbox(tmp_path, clock).wait(store, "k", Turn(look=lambda: Look(1.0, 0.4, 10.0)))
     assert (awaited.due_s, awaited.looks) == (pytest.approx(2.0), 4), "looks at 1, 1.4, 1.8 and 2.2 s"
 
 
 def test_what_is_found_at_the_first_look_was_there_by_then(tmp_path, clock):
-    awaited = mailbox(tmp_path, clock).wait(At(7.0, clock), "k", Turn(look=Look(9.0, 0.4)))
+    awaited = mailbox(tmp_path, clock).wait(At(7.0, clock), "k", Turn(look=lambda: Look(9.0, 0.4)))
     assert (awaited.due_s, awaited.looks) == (9.0, 1)
 
 
@@ -174,5 +174,5 @@ def test_the_abort_marker_is_seen_while_nothing_is_asked_for(tmp_path, clock):
     abort = Abort(reason="stopped", retryable=False, message="stopped by its owner", begun_at=0.0, at=0.0)
     artifacts.put(GANG.outcome, abort.model_dump_json().encode())
     with pytest.raises(GangAborted):
-        mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(look=Look(500.0)))
+        mailbox(tmp_path, clock).wait(At(500.0, clock), "k", Turn(look=lambda: Look(500.0)))
     assert clock.now < 3
