@@ -47,13 +47,14 @@ class Setting:
     replicas: int = 2
     micro_batches: int = 16
     micro_batch: int = 8
-    context: int = 128
+    context: int = 192
     width: int = 128
     mib_s: float = 4.0
     latency_s: float = 0.020
-    iterations: int = 12
+    iterations: int = 20
+    sequential_iterations: int = 4
     warm_up: int = 3
-    """Iterations of each run that are measured, and how many go before them."""
+    """Iterations of each run of either kind that are measured, and how many go before them."""
     repeats: int = 3
     buckets: int = 1
     """That each stage's sum is cut into, to begin while its last micro-batch's backward goes on. Each costs about four
@@ -71,7 +72,7 @@ class Setting:
                 synchronisation["bucket_bytes"] = -(-12 * self.width**2 * 4 // self.buckets) + self.width * 64
         return chargpt_manifest(
             layers=LAYERS,
-            iterations=self.warm_up + self.iterations,
+            iterations=self.warm_up + (self.sequential_iterations if kind == IN_SEQUENCE else self.iterations),
             micro_batches=self.micro_batches,
             micro_batch_size=self.micro_batch,
             replicas=[self.replicas] * len(LAYERS),
@@ -213,7 +214,7 @@ def _lane_use(setting: Setting, run: _Run, lane: Lane) -> float:
 
 
 def run(setting: Setting, progress: Progress) -> Report:
-    """Measures; takes about 8 minutes with the defaults.
+    """Measures; takes about 11 minutes with the defaults.
 
     Raises:
         FuncpipeError: a worker failed; the emulator did not start.
@@ -265,6 +266,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> Report:
     setting = Setting(
         mib_s=options.mib_s,
         latency_s=options.latency_ms / 1000,
+        context=options.context,
         width=options.width,
         micro_batch=options.micro_batch,
         buckets=options.buckets,
@@ -278,11 +280,17 @@ def _run(options: argparse.Namespace, progress: Progress) -> Report:
 def add_command(commands: Commands) -> None:
     """``python -m bench pipeline``."""
     default = Setting()
-    description = "a pipeline through slow links, beside its critical path and beside no overlap (about 8 minutes)"
+    description = "a pipeline through slow links, beside its critical path and beside no overlap (about 11 minutes)"
     command = add_bench(commands, "pipeline", description, _run, default.repeats)
     command.add_argument("--mib-s", type=at_least(0.1, float), default=default.mib_s, help="of a link, MiB/s")
     command.add_argument(
         "--latency-ms", type=at_least(0, float), default=default.latency_s * 1000, help="of a request, ms"
+    )
+    command.add_argument(
+        "--context",
+        type=at_least(1, int),
+        default=default.context,
+        help="symbols of a sample: what transfers grow with",
     )
     command.add_argument("--width", type=at_least(8, int), default=default.width, help="of the model; a multiple of 4")
     command.add_argument(
@@ -290,6 +298,6 @@ def add_command(commands: Commands) -> None:
     )
     command.add_argument("--buckets", type=at_least(1, int), default=default.buckets, help="of a stage's sum")
     command.add_argument(
-        "--iterations", type=at_least(1, int), default=default.iterations, help="measured ones of a run"
+        "--iterations", type=at_least(1, int), default=default.iterations, help="measured ones of an overlapped run"
     )
     add_store_option(command)

@@ -3,15 +3,16 @@
 A GET that comes too soon is paid for, and one that comes late delays the worker, and whoever waits for it. Objects come
 in series: the activations of one iteration, one behind the other, then its gradients. The first of a series answers
 something that happened elsewhere, and each moment that it lies there delays the whole gang; those that follow it come
-at the pace of links. So the first is looked for closely, from before the earliest of the last waits on:
+at the pace of links. So the first is looked for closely, from the earliest of the last waits on:
 
     the object before it was found    first look  2nd  3rd  4th          5th
     ├─────────────── after_s ────────────┤─ pause_s ┤────┤────┤────────────┤
                                                     until_s ▲
                     waits of the last iterations  ▲  ▲▲ ▲
 
-A look in vain also tells from when on the object was there. One that follows another is looked for once, when it was
-there in most of the last iterations.
+A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. One
+that follows another is looked for once, when it was there in most of the last iterations; in the first two, after the
+mean of the waits for those before it.
 """
 
 import math
@@ -101,7 +102,7 @@ class _Past:
             self.streak += 1
             self.latest_s = waited_s
         else:
-            sooner_s = max(FIRST_PAUSE_S / 2, SOONER * waited_s) * 2 ** min(self.streak, SOONER_DOUBLINGS)
+            sooner_s = max(FIRST_PAUSE_S / 2, SOONER * waited_s) * 2 ** min(self.streak // 2, SOONER_DOUBLINGS)
             if waited_s <= FIRST_PAUSE_S / 2:  # it was there at its turn; since when, looks before its turn will tell
                 waited_s, sooner_s = min(self.waits, default=0.0), FIRST_PAUSE_S / 2
             self.waits.append(max(waited_s - sooner_s, -EARLY_S))
@@ -117,7 +118,7 @@ class _Past:
         if low > LOOKED_FOR_CLOSELY_S and not follows:
             spread = high - low
             pause = max(FIRST_PAUSE_S, math.sqrt(LOOK_PRICE_S * spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
-            return Look(low - pause / 2, pause, high + pause)
+            return Look(low, pause, high + pause)
         waits = sorted(self.waits)
         last = len(waits) - 1
         usual, early = waits[round(LOOK_SHARE * last)], waits[round((1 - LOOK_SHARE) * last)]

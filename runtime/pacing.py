@@ -19,7 +19,7 @@ LATEST = 0.05
 FIRST_LOOKS = 64
 """In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
 SLOWED = 0.75
-SLOWED_PAUSE = 0.1
+SLOWED_PAUSE = 0.15
 """In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
 allocated and libraries are loaded in it; and this part of it until the next."""
 
@@ -34,10 +34,11 @@ LOOKED_FOR_CLOSELY_S = 0.03
 """Shorter waits are not worth more than one look."""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
-LOOK_PRICE_S = 0.005
-"""Delay that a look in vain may save: with waits that spread over W, pauses of √(LOOK_PRICE_S·W) make what looks and
-delays cost together least. On Lambda a GET costs as much as 14 ms of a worker of 1,769 MB, and a gang of several
-waits."""
+LOOK_PRICE_S = 0.04
+"""With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W). Were one worker's delay
+all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs as much as 14 ms of a
+worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and in replays of one of
+8 workers (waits that vary by 0 to 10%) this gave the fewest GETs at the same pace."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
 CLOSE_SHARE = 0.02
@@ -53,13 +54,13 @@ LOOK_SHARE = 0.9
 PAUSE_SHARE = 0.08
 """Of that wait, until the second one, if the waits do not differ by more."""
 SOONER = 0.02
-SOONER_DOUBLINGS = 3
-"""As SOONER_CLOSELY, for objects that follow another; the share is not doubled more often. For each first look in a row
-that was not in vain the oldest wait is forgotten."""
-EARLY_S = 0.01
+SOONER_DOUBLINGS = 4
+"""As SOONER_CLOSELY, for objects that follow another; the share is doubled every second time, and not more often than
+this. For each first look in a row that was not in vain the oldest wait is forgotten."""
+EARLY_S = 0.02
 """What the wait is taken for of an object that was there before its turn. One that has been there at its turn often
 enough is asked for before: then the latencies of several requests pass at once."""
-LOOKS_IN_VAIN = 2.9
+LOOKS_IN_VAIN = 2.2
 LOOKS_IN_VAIN_FOLLOWING = 0.3
 """GETs that find nothing in the steady state, per object that had to be awaited: the first of a series, and one that
 follows another of it. That is what the rules above give on average over waits that vary little and much

@@ -47,7 +47,7 @@ def varying(mean_s, spread):
 def test_the_first_of_a_series_is_looked_for_closely(tmp_path, mean_s, spread):
     found = waits(tmp_path, varying(mean_s, spread))
     assert statistics.mean(looks for looks, _ in found) < 8
-    assert statistics.mean(delay for _, delay in found) < 0.005 + (0.01 + 0.5 * spread) * mean_s
+    assert statistics.mean(delay for _, delay in found) < 0.006 + (0.02 + 0.6 * spread) * mean_s
 
 
 @pytest.mark.parametrize("mean_s", [0.005, 0.05, 0.5, 3.0])
@@ -74,7 +74,7 @@ def test_what_is_there_already_is_found_at_once(tmp_path, follows):
 
 def test_what_is_there_at_each_turn_is_asked_for_before(tmp_path):
     arrivals, before_its_turn = Arrivals(), []
-    for _ in range(20):
+    for _ in range(40):
         clock = Clock()
         turn = Turn(look=partial(arrivals.look, KEY, follows=True))
         awaited = mailbox(tmp_path, clock).wait(At(-1.0, clock), "k", turn)
@@ -100,7 +100,7 @@ def test_a_lasting_change_is_learnt_within_a_few_iterations(tmp_path, follows):
 def test_a_slow_first_iteration_is_no_measure(tmp_path):
     arriving = iter([0.35] + [0.1] * 20)
     delays = [delay for _, delay in waits(tmp_path, lambda: next(arriving), iterations=21)]
-    assert max(delays) < 0.03
+    assert max(delays) < 0.04
 
 
 def test_at_first_the_plan_says_how_often_to_look():
@@ -112,8 +112,8 @@ def test_at_first_the_plan_says_how_often_to_look():
 def test_the_first_wait_is_a_hint_and_no_measure():
     arrivals = Arrivals()
     arrivals.learn("a", Look(), 30, 4.0)
-    assert arrivals.look("a") == Look(3.0, 0.4, 4.0), "it may well be there sooner in the second iteration"
-    arrivals.learn("a", Look(3.0, 0.4, 4.0), 3, 3.6)
+    assert arrivals.look("a") == Look(3.0, 0.6, 4.0), "it may well be there sooner in the second iteration"
+    arrivals.learn("a", Look(3.0, 0.6, 4.0), 3, 3.6)
     assert arrivals.look("a").after_s == pytest.approx(3.6, abs=CLOSE_SHARE * 3.6)
     arrivals.learn("b", Look(), 1, 0.0)
     assert arrivals.look("b") == arrivals.look("c") == UNKNOWN, "it was there at once"
