@@ -130,19 +130,15 @@ class _Past:
 
 @dataclass
 class _Cadence:
-    """Of a series: the waits for those that followed another, in its last iteration."""
+    """Of a series: the mean of the last few waits for those that followed another, in its last iteration."""
 
     series: str
-    total_s: float = 0.0
+    mean_s: float = 0.0
     count: int = 0
 
-    @property
-    def mean_s(self) -> float:
-        return self.total_s / self.count
-
     def add(self, looks: int, waited_s: float) -> None:
-        self.total_s += waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0)
-        self.count += 1
+        self.count = min(self.count + 1, RECENT)
+        self.mean_s += (waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0) - self.mean_s) / self.count
 
 
 class Arrivals:

@@ -57,7 +57,7 @@ SOONER = 0.02
 SOONER_DOUBLINGS = 4
 """As SOONER_CLOSELY, for objects that follow another; the share is doubled every second time, and not more often than
 this. For each first look in a row that was not in vain the oldest wait is forgotten."""
-EARLY_S = 0.02
+EARLY_S = 0.01
 """What the wait is taken for of an object that was there before its turn. One that has been there at its turn often
 enough is asked for before: then the latencies of several requests pass at once."""
 LOOKS_IN_VAIN = 2.2
