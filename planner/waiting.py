@@ -62,12 +62,14 @@ class Searches:
         """By lane: looks that found nothing."""
 
     def request(self, wait: Wait, awaited: Awaited) -> None:
-        """The object is asked for: from now on it is settled when it will be looked for."""
+        """The object is asked for: now it is settled whether it is looked for before its turn."""
         arrivals = self._arrivals.setdefault(awaited.lane, Arrivals(self._iteration_s))
         self._looks[wait] = arrivals.look(awaited.key, awaited.follows)
 
     def search(self, wait: Wait, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
         """When the object is found."""
+        if self._looks[wait].after_s >= 0:  # by now, at its turn, more is known
+            self._looks[wait] = self._arrivals[awaited.lane].look(awaited.key, awaited.follows)
         found = find(self._looks[wait], awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
         self._found[wait] = found
         self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1

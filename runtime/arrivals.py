@@ -12,7 +12,8 @@ at the pace of links. So the first is looked for closely, from the earliest of t
 
 A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. One
 that follows another is looked for once, when it was there in most of the last iterations; in the first two, after the
-mean of the waits for those before it.
+mean of the waits for those before it. Where several in a row were there at their turn, the next one is asked for
+before it: else each of them would cost a request's latency.
 """
 
 import math
@@ -130,15 +131,26 @@ class _Past:
 
 @dataclass
 class _Cadence:
-    """Of a series: the mean of the last few waits for those that followed another, in its last iteration."""
+    """Of a series: the mean of the last few waits for those that followed another, in its last iteration.
+
+    Args:
+        there: how many in a row, up to the last one, were there at their turn or before it.
+    """
 
     series: str
     mean_s: float = 0.0
     count: int = 0
+    there: int = 0
+
+    @property
+    def piled_up(self) -> bool:
+        """Whether the next one is likely to be there before its turn: this side is the slower one."""
+        return self.there >= RECENT
 
     def add(self, looks: int, waited_s: float) -> None:
         self.count = min(self.count + 1, RECENT)
         self.mean_s += (waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0) - self.mean_s) / self.count
+        self.there = self.there + 1 if looks == 1 and waited_s <= FIRST_PAUSE_S / 2 else 0
 
 
 class Arrivals:
@@ -159,13 +171,15 @@ class Arrivals:
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
         with self._lock:
-            past = self._pasts.get(keys.of_every_iteration(key))
+            past, series = self._pasts.get(keys.of_every_iteration(key)), keys.series(key)
+            cadence = self._cadences.get(keys.of_every_iteration(series)) if follows else None
+            if cadence is not None and cadence.series == series and cadence.piled_up:
+                return Look(-EARLY_S, PAUSE_SHARE * EARLY_S)
             if past is not None and past.waits:
                 return past.look(follows)
             first_s = past.first_s if past else 0.0
             if first_s > LOOKED_FOR_CLOSELY_S and not follows:
                 return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
-            cadence = self._cadences.get(keys.of_every_iteration(keys.series(key))) if follows else None
             if cadence is None:
                 return self._unknown
             return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))

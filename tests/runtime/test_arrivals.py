@@ -17,6 +17,7 @@ from runtime.pacing import (
     LONGEST_PAUSE_S,
     LOOKS_IN_VAIN,
     LOOKS_IN_VAIN_FOLLOWING,
+    RECENT,
     REMEMBERED,
 )
 from tests.runtime.test_mailbox import At, Clock, mailbox
@@ -74,13 +75,34 @@ def test_what_is_there_already_is_found_at_once(tmp_path, follows):
 
 def test_what_is_there_at_each_turn_is_asked_for_before(tmp_path):
     arrivals, before_its_turn = Arrivals(), []
-    for _ in range(40):
+    for _ in range(20):
         clock = Clock()
         turn = Turn(look=partial(arrivals.look, KEY, follows=True))
         awaited = mailbox(tmp_path, clock).wait(At(-1.0, clock), "k", turn)
         before_its_turn.append(awaited.look.after_s < 0)
         arrivals.learn(KEY, awaited.look, awaited.looks, awaited.due_s, follows=True)
-    assert not any(before_its_turn[:5]) and all(before_its_turn[-5:])
+    assert not any(before_its_turn[:RECENT]) and all(before_its_turn[RECENT:])
+
+
+def test_where_a_series_piles_up_its_next_ones_are_asked_for_before_their_turn():
+    arrivals, gang = Arrivals(), GangKeys("run", 0, 0)
+
+    def learn(number: int, looks: int, waited_s: float | None) -> None:
+        key = gang.split(7, 0, 0, 1, number)
+        arrivals.learn(key, arrivals.look(key, follows=True), looks, waited_s, follows=True)
+
+    def early(iteration: int, number: int) -> bool:
+        return arrivals.look(gang.split(iteration, 0, 0, 1, number), follows=True).after_s < 0
+
+    for number in range(RECENT):
+        assert not early(7, number)
+        learn(number, 1, 0.0)
+    assert early(7, RECENT)
+    assert not early(8, RECENT), "another iteration shows itself how it goes"
+    learn(RECENT, 1, None)
+    assert early(7, RECENT + 1), "it was there before its turn"
+    learn(RECENT + 1, 2, 0.0)
+    assert not early(7, RECENT + 2), "once asked for in vain"
 
 
 def test_one_late_arrival_does_not_delay_the_next_ones(tmp_path):
