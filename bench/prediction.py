@@ -8,9 +8,7 @@ is measured; how much of them is used is in the answer.
 
 import argparse
 import os
-import resource
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,12 +19,12 @@ from typing import Any
 import torch
 
 from bench.ceiling import MIB, total
-from bench.gather import gather
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.prediction_cases import CASES, Case
 from bench.report import Goal, Report
 from bench.storage import Directories, Storage
 from bench.training_run import WorkersRun, train
+from launch.empty_worker import empty_worker_bytes
 from planner.choice import run_of
 from planner.forecast import Forecast
 from planner.graph import NO_DELAYS, Delays
@@ -109,21 +107,9 @@ def forecast_of_case(case: Case, job: Job, profile: Profile, delays: Delays = NO
     return forecast.over(job.training.iterations, None)
 
 
-def _empty_worker() -> int:
-    """Peak resident bytes of a worker process that holds nothing: as ``planner.resident_memory``, but without a client
-    of S3, which workers around a directory do not have."""
-    torch.set_num_threads(1)
-    layer = torch.nn.Linear(64, 64)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    layer(torch.ones(8, 64)).sum().backward()
-    optimizer.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def _profile(job: Job, folder: Path) -> Profile:
     """The example's profile, for workers of this machine."""
-    (base_bytes,) = gather(_empty_worker, [()])
-    return profile_job(job, folder).model_copy(update={"base_bytes": base_bytes})
+    return profile_job(job, folder).model_copy(update={"base_bytes": empty_worker_bytes()})
 
 
 def _manifest(job: Job, forecast: Forecast) -> Manifest:
