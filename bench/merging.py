@@ -12,26 +12,25 @@ from itertools import product
 from time import perf_counter
 from typing import Any
 
+from bench.made_up import (
+    DEGREES,
+    MEMORY_MB,
+    MIB,
+    PUBLISHED,
+    TIME_WEIGHTS,
+    made_up_layer,
+    made_up_limits,
+    made_up_model,
+)
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from planner.cost_model import CostModel
-from planner.job import Limits, Objective
-from planner.platforms import PLATFORMS
-from planner.profile_format import Profile
+from planner.job import Objective
 from planner.refinement import refined
 from planner.solver import solve
 from planner.unmerged import merging_loss
 from planner.variants import problems
-from runtime.manifest import Architecture
-from runtime.schedule import ScheduleName
-from runtime.spec import TrainingSpec
-from runtime.synchronisation import Algorithm
 
-MIB = 1 << 20
-MEMORY_MB = [1_024, 1_769, 2_560, 3_538, 5_120, 7_076, 8_192, 10_240]
-DEGREES = [1, 2, 4, 8, 16]
-TIME_WEIGHTS = (0.0001, 0.001, 0.01)
-"""USD for a second; with these, plans are cheap, in between, and fast."""
 HEAVY_EVERY, HEAVY = 10, 5.0
 """Every so many layers one is so much heavier."""
 PARAMETERS_MIB, COMPUTE_S, ACTIVATIONS_MIB = 900, 11.0, 240
@@ -60,75 +59,26 @@ def _layers(setting: Setting, seed: int) -> list[dict[str, Any]]:
         parameters = int(generator.uniform(0.2, 1.8) * heavy * PARAMETERS_MIB * MIB)
         output = int(generator.uniform(1, 20) * MIB)
         layers.append(
-            {
-                "module": "Layer",
-                "forward_s": [one, 0.55 * one],
-                "backward_s": [2 * one, 1.1 * one],
-                "step_s": 0.0001,
-                "output_bytes": output,
-                "gradient_bytes": output,
-                "activation_bytes": int(generator.uniform(0.5, 1.5) * heavy * ACTIVATIONS_MIB * MIB),
-                "shared_input_bytes": 0,
-                "output_kept": False,
-                "parameter_bytes": parameters,
-                "trainable_parameter_bytes": parameters,
-                "buffer_bytes": 0,
-            }
+            made_up_layer(
+                forward_s=[one, 0.55 * one],
+                backward_s=[2 * one, 1.1 * one],
+                step_s=0.0001,
+                output_bytes=output,
+                activation_bytes=int(generator.uniform(0.5, 1.5) * heavy * ACTIVATIONS_MIB * MIB),
+                parameter_bytes=parameters,
+            )
         )
     return layers
 
 
 def deep_model(setting: Setting, seed: int) -> CostModel:
     """The chain on aws-lambda."""
-    training = TrainingSpec.model_validate(
-        {
-            "loss": "cross_entropy",
-            "optimizer": {"name": "sgd", "lr": 0.1},
-            "global_batch_size": 4 * setting.micro_batches,
-            "micro_batch_size": 4,
-            "iterations": 1_000,
-        }
-    )
-    profile = Profile.model_validate(
-        {
-            "schema_version": 1,
-            "model": {"factory": "model:build"},
-            "data": {"factory": "data:load"},
-            "loss": training.loss,
-            "optimizer": training.optimizer,
-            "dtype": training.dtype,
-            "micro_batch_size": 4,
-            "source_sha256": "0" * 64,
-            "dataset": {"train_samples": 100_000, "test_samples": 0, "sha256": "0" * 64},
-            "host": "made up",
-            "host_cores": 2,
-            "threads": [1, 2],
-            "base_bytes": 200 * MIB,
-            "builds_whole_model": False,
-            "data_bytes": MIB,
-            "input_bytes": MIB,
-            "target_bytes": 64,
-            "layers": _layers(setting, seed),
-            "loss_profile": {"seconds": [0.001, 0.0006], "activation_bytes": 1_000},
-        }
-    )
-    platform = PLATFORMS["aws-lambda"]
-    return CostModel(profile=profile, platform=platform, training=training, architecture=Architecture.X86_64)
+    return made_up_model(_layers(setting, seed), setting.micro_batches)
 
 
 def run(setting: Setting, progress: Progress) -> Report:
     """Measures; figures are the worst of the models and objectives."""
-    limits = Limits.model_validate(
-        {
-            "memory_mb": MEMORY_MB,
-            "max_stages": 30,
-            "max_replicas": max(DEGREES),
-            "max_concurrency": 900,
-            "synchronisation": [Algorithm.PIPELINED],
-            "recompute": False,
-            "schedule": ScheduleName.GPIPE,
-        }
-    )
+    limits = made_up_limits(max_stages=30, **PUBLISHED)
     loss = gap = seconds = 0.0
     groups, gain = 0, 1.0
     for seed, weight in product(range(setting.repeats), TIME_WEIGHTS):

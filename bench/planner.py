@@ -13,35 +13,38 @@ from dataclasses import asdict, astuple, dataclass, replace
 from math import isfinite
 from time import perf_counter
 
+from bench.made_up import (
+    DEGREES,
+    ITERATIONS,
+    MEMORY_MB,
+    MIB,
+    MICRO_BATCH_SIZE,
+    PUBLISHED,
+    TIME_WEIGHTS,
+    made_up_layer,
+    made_up_limits,
+    made_up_model,
+)
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from planner.cost_model import CostModel
 from planner.frontier import TOLERANCE, find_frontier
-from planner.job import Limits, Objective
-from planner.platforms import PLATFORMS
+from planner.job import Objective
 from planner.problem import Problem, build_problem
-from planner.profile_format import Profile
 from planner.simulate import Sharing, simulate
 from planner.solver import solve
 from planner.variants import problems
 from runtime.limits import S3_GETS_PER_S, S3_PUTS_PER_S
 from runtime.manifest import Architecture
 from runtime.schedule import ScheduleName
-from runtime.spec import EXACT_WIRE, TrainingSpec, WireSpec, WireType
-from runtime.synchronisation import Algorithm
+from runtime.spec import EXACT_WIRE, WireSpec, WireType
 
-MIB = 1 << 20
-MEMORY_MB = [1_024, 1_769, 2_560, 3_538, 5_120, 7_076, 8_192, 10_240]
-DEGREES = [1, 2, 4, 8, 16]
-TIME_WEIGHTS = (0.0001, 0.001, 0.01)
-"""USD for a second; with these, plans of the made-up models are cheap, in between, and fast."""
-MICRO_BATCH_SIZE = 4
 SIZES = [2, 4, 8]
 """Micro-batch sizes of the full space."""
 FULL_TIME_WEIGHT = 0.001
 FIRST_S = 30.0
 """Time for a plan that is nearly the best, the problems' building included."""
-STAGES, REPLICAS, ITERATIONS = 10, 100, 1_000
+STAGES, REPLICAS = 10, 100
 """Of the simulated gang."""
 
 
@@ -77,65 +80,20 @@ def _model(
     for _ in range(setting.layers):
         output, parameters = int(some(1, 20) * share), some(1, 60)
         layers.append(
-            {
-                "module": "Layer",
-                "forward_s": by_threads(0.05, 0.2),
-                "backward_s": by_threads(0.1, 0.4),
-                "step_s": 0.001,
-                "output_bytes": output,
-                "gradient_bytes": output,
-                "activation_bytes": int(some(1, 15) * share),
-                "shared_input_bytes": 0,
-                "output_kept": False,
-                "parameter_bytes": parameters,
-                "trainable_parameter_bytes": parameters,
-                "buffer_bytes": 0,
-            }
+            made_up_layer(
+                forward_s=by_threads(0.05, 0.2),
+                backward_s=by_threads(0.1, 0.4),
+                step_s=0.001,
+                output_bytes=output,
+                activation_bytes=int(some(1, 15) * share),
+                parameter_bytes=parameters,
+            )
         )
-    training = TrainingSpec.model_validate(
-        {
-            "loss": "cross_entropy",
-            "optimizer": {"name": "sgd", "lr": 0.1},
-            "global_batch_size": setting.micro_batches * MICRO_BATCH_SIZE,
-            "micro_batch_size": size,
-            "iterations": ITERATIONS,
-        }
-    )
-    profile = Profile.model_validate(
-        {
-            "schema_version": 1,
-            "model": {"factory": "model:build"},
-            "data": {"factory": "data:load"},
-            "loss": training.loss,
-            "optimizer": training.optimizer,
-            "dtype": training.dtype,
-            "micro_batch_size": size,
-            "source_sha256": "0" * 64,
-            "dataset": {"train_samples": 100_000, "test_samples": 0, "sha256": "0" * 64},
-            "host": "made up",
-            "host_cores": 2,
-            "threads": [1, 2],
-            "base_bytes": 200 * MIB,
-            "builds_whole_model": False,
-            "data_bytes": MIB,
-            "input_bytes": int(MIB * share),
-            "target_bytes": 64,
-            "layers": layers,
-            "loss_profile": {"seconds": [0.001, 0.0006], "activation_bytes": 1_000},
-        }
-    )
-    return CostModel(
-        profile=profile, platform=PLATFORMS["aws-lambda"], training=training, architecture=architecture, wire=wire
-    )
-
-
-def _limits(setting: Setting, **changes: object) -> Limits:
-    everything = {"max_stages": setting.layers, "max_replicas": max(DEGREES), "max_concurrency": 900}
-    return Limits.model_validate({"memory_mb": MEMORY_MB, **everything, **changes})
+    return made_up_model(layers, setting.micro_batches, size, wire, architecture)
 
 
 def _published(seed: int, setting: Setting) -> Problem:
-    limits = _limits(setting, synchronisation=[Algorithm.PIPELINED], recompute=False, schedule=ScheduleName.GPIPE)
+    limits = made_up_limits(setting.layers, **PUBLISHED)
     return build_problem(_model(seed, setting), Objective(), limits, groups=setting.layers, degrees=DEGREES)
 
 
@@ -146,7 +104,9 @@ def _everything(seed: int, setting: Setting) -> list[Problem]:
         for wire in WireType
         for architecture in Architecture
     ]
-    return problems(models, Objective(time_weight=FULL_TIME_WEIGHT), _limits(setting), setting.layers, DEGREES)
+    return problems(
+        models, Objective(time_weight=FULL_TIME_WEIGHT), made_up_limits(setting.layers), setting.layers, DEGREES
+    )
 
 
 @dataclass(frozen=True)
