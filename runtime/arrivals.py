@@ -171,8 +171,8 @@ class Arrivals:
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
         with self._lock:
-            past, series = self._pasts.get(keys.of_every_iteration(key)), keys.series(key)
-            cadence = self._cadences.get(keys.of_every_iteration(series)) if follows else None
+            past = self._pasts.get(keys.of_every_iteration(key))
+            cadence, series = self._cadence(key) if follows else (None, "")
             if cadence is not None and cadence.series == series and cadence.piled_up:
                 return Look(-EARLY_S, PAUSE_SHARE * EARLY_S)
             if past is not None and past.waits:
@@ -200,8 +200,12 @@ class Arrivals:
                 else:
                     past.add(look, looks, waited_s)
             if follows:
-                series = keys.series(key)
-                cadence = self._cadences.get(keys.of_every_iteration(series))
+                cadence, series = self._cadence(key)
                 if cadence is None or cadence.series != series:
                     cadence = self._cadences[keys.of_every_iteration(series)] = _Cadence(series)
                 cadence.add(looks, max(0.0, waited_s or 0.0))
+
+    def _cadence(self, key: str) -> tuple[_Cadence | None, str]:
+        """What is known of the series of ``key``, of this iteration or an earlier one; and the series' name in this."""
+        series = keys.series(key)
+        return self._cadences.get(keys.of_every_iteration(series)), series

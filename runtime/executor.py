@@ -95,9 +95,7 @@ class Executor:
         for instruction in program:
             self.instruction = str(instruction)
             if instruction == last_backward and self._reduce is not None:
-                if (
-                    not self._is_first
-                ):  # the pass ends with a gradient for the stage before, which the sum lets go first
+                if not self._is_first:  # the pass ends with a gradient for the stage before; the sum lets it go first
                     self._lanes.announce()
                 self._reduce.begin(iteration)
             self._execute(iteration, instruction, batches)

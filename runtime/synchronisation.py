@@ -124,16 +124,6 @@ class Exchange:
                 return (2 + self.replicas - 1 + min(IN_FLIGHT, self.replicas - 1)) * whole
 
 
-BUCKET_PIECES = 32
-"""Pieces that a replica sends of a bucket. Between two buckets a replica waits for about four latencies, and a piece
-takes one to transfer: that is an eighth of the bucket's time, and it is paid only where there is more than one."""
-
-
-def best_bucket_bytes(piece_bytes: int) -> int:
-    """Small enough that a bucket's sum begins while layers before it still compute, large enough to fill the links."""
-    return BUCKET_PIECES * piece_bytes
-
-
 def bucket_count(gradient_bytes: int, bucket_bytes: int | None) -> int:
     """Even parts of a stage's gradients, none larger than ``bucket_bytes``; at least 1."""
     return 1 if bucket_bytes is None else max(1, -(-gradient_bytes // bucket_bytes))
