@@ -12,6 +12,7 @@ from typing import overload
 import numpy
 
 from planner.cost_model import CostModel, PassedOn
+from planner.dominance import Column, as_good, places, table
 from planner.job import Limits
 from planner.pricing import BYTES_PER_GB, gb_seconds
 from planner.stage_costs import LaneTimes, StageCosts
@@ -19,10 +20,7 @@ from planner.stage_memory import HEAD_ROOM, MIB, needed_mb
 from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm
 
-Column = numpy.ndarray
 _ALGORITHMS = list(Algorithm)
-_BLOCK = 1 << 22
-"""Pairs of candidates that are compared at once."""
 _TOO_MUCH = 1e30
 """Bytes of memory; of ways to sum that a number of replicas has not."""
 
@@ -140,24 +138,14 @@ def _seen(found: Candidates, schedule: ScheduleName) -> numpy.ndarray:
 
 def _undominated(group: Column, figures: numpy.ndarray) -> Column:
     """Rows, ascending, that none of their group is as good as in every figure; the first of equals stay."""
-    if not len(group):
-        return group
-    order = numpy.argsort(group, kind="stable")
-    _, starts, number = numpy.unique(group[order], return_index=True, return_inverse=True)
-    place = numpy.arange(len(group)) - starts[number]
-    most = int(place.max()) + 1
-    table = numpy.full((figures.shape[1], len(starts), most), numpy.inf)
-    table[:, number, place] = figures[order].T
-    earlier = numpy.tri(most, k=-1, dtype=bool).T
-    worse = numpy.zeros((len(starts), most), dtype=bool)
-    step = max(1, _BLOCK // most**2)
-    for begin in range(0, len(starts), step):
-        part = table[:, begin : begin + step]
-        as_good = numpy.ones((part.shape[1], most, most), dtype=bool)
-        for column in part:
-            as_good &= column[:, :, None] <= column[:, None, :]
-        worse[begin : begin + step] = (as_good & (~as_good.transpose(0, 2, 1) | earlier)).any(axis=1)
-    return numpy.sort(order[~worse[number, place]])
+    _, number = numpy.unique(group, return_inverse=True)
+    place = places(number)
+    compared = table(figures.T, number, place, int(number.max(initial=-1)) + 1)
+    earlier = numpy.tri(compared.shape[2], k=-1, dtype=bool)
+    worse = numpy.zeros(compared.shape[1:], dtype=bool)
+    for groups, good in as_good(compared, compared):
+        worse[groups] = (good & (~good.transpose(0, 2, 1) | earlier)).any(axis=2)
+    return numpy.flatnonzero(~worse[number, place])
 
 
 def _counts(passed: PassedOn) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy
 
+from planner.dominance import as_good, places, table
 from planner.options import Options
 from runtime.schedule import ScheduleName
 
@@ -17,8 +18,6 @@ _SAMPLE = 61
 """Every so many groups of stages tell which other problem covers the most."""
 _WORTH_IT = 0.9
 """Share of own stages, above which it makes no difference that the others are covered."""
-_BLOCK = 1 << 22
-"""Pairs of stages that are compared at once."""
 
 
 def with_own_stages(options: Sequence[Options]) -> list[Options]:
@@ -63,20 +62,15 @@ def _own(one: Options, other: Options, every: int) -> numpy.ndarray:
     keys = [(each.first * each.boundaries + each.end) * widest + each.replicas for each in (one, other)]
     wanted = numpy.unique(keys[1])[::every]
     rows = [numpy.flatnonzero(numpy.isin(key, wanted)) for key in keys]
-    places = [_places(numpy.searchsorted(wanted, key[row])) for key, row in zip(keys, rows, strict=True)]
+    groups = [numpy.searchsorted(wanted, key[row]) for key, row in zip(keys, rows, strict=True)]
     better, worse = (
-        _table(_columns(each, alternating)[:, row], *place, len(wanted))
-        for each, row, place in zip((one, other), rows, places, strict=True)
+        table(_columns(each, alternating)[:, row], group, places(group), len(wanted))
+        for each, row, group in zip((one, other), rows, groups, strict=True)
     )
     covered = numpy.zeros(worse.shape[1:], dtype=bool)
-    step = max(1, _BLOCK // (better.shape[2] * worse.shape[2]))
-    for begin in range(0, len(wanted), step):
-        part, against = better[:, begin : begin + step], worse[:, begin : begin + step]
-        as_good = numpy.ones((part.shape[1], against.shape[2], part.shape[2]), dtype=bool)
-        for good, bad in zip(part, against, strict=True):
-            as_good &= good[:, None, :] <= bad[:, :, None]
-        covered[begin : begin + step] = as_good.any(axis=2)
-    return ~covered[places[1]]
+    for some, good in as_good(better, worse):
+        covered[some] = good.any(axis=2)
+    return ~covered[groups[1], places(groups[1])]
 
 
 def _columns(options: Options, alternating: bool) -> numpy.ndarray:
@@ -97,18 +91,3 @@ def _columns(options: Options, alternating: bool) -> numpy.ndarray:
         assert each is not None
         columns += [-each.kept, each.inner, each.outer, each.tail]
     return numpy.array(columns, dtype=float)
-
-
-def _places(group: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Group and place in it of each row."""
-    order = numpy.argsort(group, kind="stable")
-    place = numpy.empty_like(group)
-    place[order] = numpy.arange(len(group)) - numpy.searchsorted(group[order], group[order])
-    return group, place
-
-
-def _table(figures: numpy.ndarray, group: numpy.ndarray, place: numpy.ndarray, groups: int) -> numpy.ndarray:
-    """By figure, group and place; infinite where a group has fewer rows than the largest."""
-    table = numpy.full((len(figures), groups, int(place.max(initial=0)) + 1), numpy.inf)
-    table[:, group, place] = figures
-    return table

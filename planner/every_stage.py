@@ -11,7 +11,9 @@ from itertools import accumulate
 
 import numpy
 
+from planner.candidates import ways_to_sum
 from planner.cost_model import CostModel
+from planner.dominance import Column
 from planner.job import Limits
 from planner.pricing import BYTES_PER_GB, gb_seconds
 from planner.stage_memory import HEAD_ROOM, MIB
@@ -20,7 +22,6 @@ from runtime.pacing import IN_FLIGHT, RANGE_BYTES, range_count
 from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm
 
-Column = numpy.ndarray
 SLACK = 1e-9
 """Relative, of memory: a candidate is not lost to rounding."""
 
@@ -217,10 +218,9 @@ class EveryStage:
         )
         for memory_mb in sorted(self._limits.memory_mb):
             for replicas in self._degrees:
-                algorithms = self._limits.synchronisation if replicas > 1 else [Algorithm.PIPELINED]
                 known: list[tuple[Column, Column, Column]] = []
                 every = self._model.micro_batches_per_replica(replicas)
-                for algorithm in algorithms:
+                for algorithm in ways_to_sum(self._limits, replicas):
                     seconds, usd = self._summed(memory_mb, replicas, algorithm)
                     kept = [
                         self.kept_at_most(memory_mb, replicas, algorithm, each) for each in self._limits.recomputations
