@@ -32,11 +32,12 @@ from runtime.pacing import (
     LONGEST_PAUSE_S,
     LOOK_PRICE_S,
     LOOK_SHARE,
-    LOOKED_FOR_CLOSELY_S,
     PAUSE_GROWTH,
     PAUSE_SHARE,
+    PROMPT,
     RECENT,
     REMEMBERED,
+    SHORT_S,
     SLOWED,
     SLOWED_PAUSE,
     SOONER,
@@ -116,9 +117,12 @@ class _Past:
         low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
         if self.streak:
             high = max(high, self.latest_s)
-        if low > LOOKED_FOR_CLOSELY_S and not follows:
+        if not follows and low > -EARLY_S:
+            low = max(low, 0.0)
             spread = high - low
-            pause = max(FIRST_PAUSE_S, math.sqrt(LOOK_PRICE_S * spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
+            # Where waits are short, the price of a look would say a pause beyond the latest of them.
+            pause = max(min(math.sqrt(LOOK_PRICE_S * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
+            pause = max(pause, FIRST_PAUSE_S)
             return Look(low, pause, high + pause)
         waits = sorted(self.waits)
         last = len(waits) - 1
@@ -135,12 +139,14 @@ class _Cadence:
 
     Args:
         there: how many in a row, up to the last one, were there at their turn or before it.
+        prompt: and how many were there at the first look, when that was.
     """
 
     series: str
     mean_s: float = 0.0
     count: int = 0
     there: int = 0
+    prompt: int = 0
 
     @property
     def piled_up(self) -> bool:
@@ -150,6 +156,7 @@ class _Cadence:
     def add(self, looks: int, waited_s: float) -> None:
         self.count = min(self.count + 1, RECENT)
         self.mean_s += (waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0) - self.mean_s) / self.count
+        self.prompt = self.prompt + 1 if looks == 1 else 0
         self.there = self.there + 1 if looks == 1 and waited_s <= FIRST_PAUSE_S / 2 else 0
 
 
@@ -173,12 +180,15 @@ class Arrivals:
         with self._lock:
             past = self._pasts.get(keys.of_every_iteration(key))
             cadence, series = self._cadence(key) if follows else (None, "")
-            if cadence is not None and cadence.series == series and cadence.piled_up:
-                return Look(-EARLY_S, PAUSE_SHARE * EARLY_S)
+            if cadence is not None and cadence.series == series:
+                if cadence.piled_up:
+                    return Look(-EARLY_S, PAUSE_SHARE * EARLY_S)
+                if cadence.prompt >= PROMPT and cadence.mean_s <= SHORT_S:
+                    return Look(0.0, max(FIRST_PAUSE_S, cadence.mean_s / 2))
             if past is not None and past.waits:
                 return past.look(follows)
             first_s = past.first_s if past else 0.0
-            if first_s > LOOKED_FOR_CLOSELY_S and not follows:
+            if first_s > SHORT_S and not follows:
                 return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
             if cadence is None:
                 return self._unknown

@@ -19,7 +19,7 @@ LATEST = 0.05
 FIRST_LOOKS = 64
 """In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
 SLOWED = 0.75
-SLOWED_PAUSE = 0.15
+SLOWED_PAUSE = 0.2
 """In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
 allocated and libraries are loaded in it; and this part of it until the next."""
 
@@ -27,21 +27,27 @@ SOONER_THAN_SERIES = 0.75
 """There one that follows another is looked for at the mean of the waits for those before it; of a wait that ended at
 the first look, and may have been shorter, this share counts."""
 
+PROMPT = 6
+"""Where so many in a row were there at the first look, after short waits, the next one is asked for at its turn: the
+pieces of a sum come at the pace of a link, and a look that is late leaves it idle."""
+
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
 
-LOOKED_FOR_CLOSELY_S = 0.03
-"""Shorter waits are not worth more than one look."""
+SHORT_S = 0.03
+"""Waits up to this are short, about as long as a few requests take: there a first iteration's wait is no hint for the
+second one's, and what follows another may be looked for at its turn (PROMPT)."""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
-LOOK_PRICE_S = 0.04
-"""With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W). Were one worker's delay
+LOOK_PRICE_S = 0.06
+"""With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is
+less. Were one worker's delay
 all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs as much as 14 ms of a
 worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and in replays of one of
 8 workers (waits that vary by 0 to 10%) this gave the fewest GETs at the same pace."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
-CLOSE_SHARE = 0.02
+CLOSE_SHARE = 0.03
 """Of the wait, the shortest of those pauses: waits that were all alike do not say that the next one will be, too."""
 SOONER_CLOSELY = 0.03
 """Whoever finds an object at the first look learns only that it was there by then. Where it is looked for closely, that
@@ -51,7 +57,7 @@ on, until a look is in vain."""
 LOOK_SHARE = 0.9
 """Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
-PAUSE_SHARE = 0.08
+PAUSE_SHARE = 0.2
 """Of that wait, until the second one, if the waits do not differ by more."""
 SOONER = 0.02
 SOONER_DOUBLINGS = 4
