@@ -45,6 +45,36 @@ def corners(sums: numpy.ndarray, at: numpy.ndarray, least: numpy.ndarray) -> tup
     return numpy.vstack([numpy.maximum(rates, least), least]), numpy.vstack([times, last])
 
 
+class Rests:
+    """The least rate in a time, by node: what else a plan costs that is to be done by then.
+
+    Args:
+        sums: least w·r + p, a row per weight ``at``, a column per node; infinite where nothing is known.
+        least: lower bounds of r.
+    """
+
+    def __init__(self, sums: numpy.ndarray, at: numpy.ndarray, least: numpy.ndarray) -> None:
+        self._sums, self._slopes, self._least = sums, 1 / at[1:], least
+        self.fastest = sums[0]
+        """Seconds, at least."""
+        _, times = corners(sums, at, least)
+        turns = numpy.where(numpy.isfinite(times[1:-1]), times[1:-1], 0.0)
+        turns = numpy.maximum.accumulate(numpy.maximum(turns, 0.0), axis=0)
+        # Where a line of each node meets the next: all nodes in one ascending row, each in a range of its own.
+        self._most, self._lines = float(turns.max(initial=0.0)), len(turns)
+        self._turns = (turns.T + self._begin(numpy.arange(turns.shape[1]))[:, None]).ravel()
+
+    def _begin(self, node: numpy.ndarray) -> numpy.ndarray:
+        return node * (2 * self._most + 1)
+
+    def rate(self, node: numpy.ndarray, seconds: numpy.ndarray) -> numpy.ndarray:
+        """Lower bounds, by that line of a node that says the most; each of them would be one."""
+        place = numpy.clip(seconds, 0.0, self._most) + self._begin(node)
+        line = numpy.clip(numpy.searchsorted(self._turns, place) - node * self._lines, 0, self._lines)
+        found = (self._sums[line + 1, node] - seconds) * self._slopes[line]
+        return numpy.maximum(found, self._least[node])
+
+
 def least_product(
     sums: numpy.ndarray,
     at: numpy.ndarray,

@@ -14,11 +14,12 @@ unwanted, by the bounds of what may stand before it (``windows``); or when anoth
 in everything that the objective and the limits see. In a window queues below its least ones are as good as these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
 
-from planner.hulls import corners
+from planner.hulls import Rests, corners
 from planner.options import Options
 from planner.windows import Bounds
 
@@ -42,6 +43,10 @@ _RATE, _REQUESTS, _FORWARD_QUEUE, _BACKWARD_QUEUE, _PATH, _LONGEST, _WORK, _WAIT
 """``waits``: seconds where forward and backward alternate, by waiting alone. ``away``: micro-batches that are with the
 stages of the partial plan, and on their way there, while the stage before waits. ``steps``: workers, as
 ``Options.steps`` counts them."""
+_THIN = 1.001
+"""Windows of a wider range of time are looked at between its ends, too."""
+_NOISE = 12
+"""Last bits of a figure's 52 that tell nothing: 5e-13 of it, for each stage."""
 _BLOCK = 1 << 18
 """Partial plans times candidates, and partial plans times corners, that are looked at together."""
 
@@ -70,7 +75,9 @@ class Labels:
             sums.append(bounds.fined_before)
         if self.options.work is not None:
             sums.append(bounds.work_before)
-        self.corners = [corners(bounds.wanting(each), bounds.at, least) for each in sums]
+        sums = [bounds.wanting(each) for each in sums]
+        self.corners = [corners(each, bounds.at, least) for each in sums]
+        self.rests = [Rests(each, bounds.at, least) for each in sums]
         self.seen = self._seen()
 
     def _seen(self) -> list[int]:
@@ -91,6 +98,7 @@ class Labels:
         figures = layer.figures.copy()
         for column, low in zip((_FORWARD_QUEUE, _BACKWARD_QUEUE), self.bounds.window.queue, strict=True):
             figures[:, column] = numpy.maximum(figures[:, column], low)
+        figures = rounded(figures)
         # Counts must not exceed the other's, and must serve a minimum as well: so the missing ones count, too.
         missing = numpy.maximum(0, (self.limits.min_stages, self.limits.min_workers) - figures[:, _STAGES:_STEPS])
         columns = [figures[:, self.seen], missing]
@@ -159,6 +167,9 @@ class Labels:
             begins.append(path + backward_queue + fines)
         if options.work is not None:
             begins.append(figures[:, _WORK])
+        rows = self._by_the_end(rows, node, begins, longest, rate, room)
+        if window.high_s <= window.low_s * _THIN:
+            return rows
         for (rates, times), begin in zip(self.corners, begins, strict=True):
             good = []
             for at in range(0, len(rows), _BLOCK // len(rates)):
@@ -166,10 +177,35 @@ class Labels:
                 seconds = begin[part] + times[:, node[part]]
                 with numpy.errstate(invalid="ignore"):  # at the first layer nothing before it has a closing
                     objective = ((rate[part] + rates[:, node[part]]) * seconds).min(axis=0)
-                unknown = numpy.isnan(objective)
-                good.append(part[unknown | ((objective < room[part]) & (seconds.min(axis=0) <= window.high_s))])
+                good.append(part[numpy.isnan(objective) | (objective < room[part])])
             rows = numpy.concatenate(good) if good else rows
         return rows
+
+    def _by_the_end(
+        self,
+        rows: numpy.ndarray,
+        node: numpy.ndarray,
+        begins: Sequence[numpy.ndarray],
+        longest: numpy.ndarray,
+        rate: numpy.ndarray,
+        room: numpy.ndarray,
+    ) -> numpy.ndarray:
+        """Of partial plans of these numbers, those that a plan may end with which is done by the window's end.
+
+        What may stand before must be fast enough for that, so it costs something, by each of its bounds. Beginnings
+        are the seconds that count besides those of what stands before.
+        """
+        window, node = self.bounds.window, node[rows]
+        least_s = numpy.maximum(longest[rows], window.low_s)
+        least_rate = numpy.zeros(len(rows))
+        fast = numpy.ones(len(rows), dtype=bool)
+        for rests, begin in zip(self.rests, begins, strict=True):
+            seconds = window.high_s - begin[rows]
+            fastest = rests.fastest[node]
+            fast &= fastest <= seconds
+            least_s = numpy.maximum(least_s, begin[rows] + fastest)
+            least_rate = numpy.maximum(least_rate, rests.rate(node, seconds))
+        return rows[fast & ((rate[rows] + least_rate) * least_s < room[rows])]
 
     def plans(self, most: int) -> list[list[int]] | None:
         """Plans that may be wanted, the best first, as numbers of candidates; None when ``most`` is not enough.
@@ -220,6 +256,13 @@ class Labels:
 
 def _joined(parts: list[_Layer]) -> _Layer:
     return _Layer(*(numpy.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+
+
+def rounded(figures: numpy.ndarray) -> numpy.ndarray:
+    """Without the last bits, which differ between sums of the same stages in another order: layers that are all the
+    same make very many of these."""
+    bits = numpy.ascontiguousarray(figures).view(numpy.int64)
+    return ((bits + (1 << (_NOISE - 1))) >> _NOISE << _NOISE).view(numpy.float64)
 
 
 def undominated(rows: numpy.ndarray, rivals: int) -> numpy.ndarray:

@@ -29,7 +29,9 @@ FEW = 400
 NARROW = 0.002
 """... as those of a window whose ranges are all such shares of an iteration's time."""
 MOST = 20_000
-"""Partial plans of a window; with more, the window is cut."""
+"""Partial plans of a window; with more, the window is cut..."""
+MORE = 8
+"""... and its parts may have so many times as many: cuts help little where one layer is most of the work."""
 _SHORTEST = 1e-9
 """Where a window is so narrow (relative), it is not cut any more: all its partial plans are looked at."""
 
@@ -119,7 +121,7 @@ class Search:
             return
         widths = self._widths(window, rows, middle_s)
         if len(rows) <= FEW or max(widths) <= NARROW:
-            most = MOST if max(widths) > _SHORTEST else 1 << 62
+            most = MOST * MORE**window.failures if max(widths) > _SHORTEST else 1 << 62
             labels = Labels(bounds, rows, goal.time_weight, limit, goal.rivals)
             plans = labels.plans(most)
             self.partial_plans_seen += labels.looked_at
@@ -127,6 +129,7 @@ class Search:
                 for plan in plans:
                     self._meet(options, plan)
                 return
+            window = replace(window, failures=window.failures + 1)
         self._cut(bound, replace(window, fines=bounds.fines), rows, widths)
 
     def _middle(self, window: Window) -> tuple[float, float]:

@@ -32,6 +32,8 @@ class Window:
     """Q_low and q_low."""
     fines: Fines | None = None
     """Of the window that it is a part of."""
+    failures: int = 0
+    """How often what it is a part of had too many partial plans."""
 
     def part(self, rows: numpy.ndarray, low_s: float, high_s: float, queue: tuple[float, float]) -> "Window | None":
         """The window's part of these candidates; None when they have no stage with such queues."""
@@ -41,7 +43,7 @@ class Window:
             if not len(longer):
                 return None
             lows.append(float(longer.min()))
-        return Window(self.options, rows, low_s, high_s, (lows[0], lows[1]), self.fines)
+        return Window(self.options, rows, low_s, high_s, (lows[0], lows[1]), self.fines, self.failures)
 
     def queues(self, rows: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         return self.options.forward_queue[rows], self.options.backward_queue[rows]
