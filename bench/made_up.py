@@ -62,8 +62,9 @@ def made_up_model(
     size: int = MICRO_BATCH_SIZE,
     wire: WireSpec = EXACT_WIRE,
     architecture: Architecture = Architecture.X86_64,
+    platform: str = "aws-lambda",
 ) -> CostModel:
-    """These layers on aws-lambda, profiled at micro-batches of ``size``.
+    """These layers on a platform that comes with the planner, profiled at micro-batches of ``size``.
 
     Args:
         micro_batches: of MICRO_BATCH_SIZE samples, that a global batch has.
@@ -101,11 +102,11 @@ def made_up_model(
         }
     )
     return CostModel(
-        profile=profile, platform=PLATFORMS["aws-lambda"], training=training, architecture=architecture, wire=wire
+        profile=profile, platform=PLATFORMS[platform], training=training, architecture=architecture, wire=wire
     )
 
 
-def made_up_limits(max_stages: int, **changes: object) -> Limits:
-    """Of all memory sizes and degrees."""
-    everything = {"max_stages": max_stages, "max_replicas": max(DEGREES), "max_concurrency": 900}
+def made_up_limits(layers: int, **changes: object) -> Limits:
+    """Of all memory sizes and degrees, and as many stages as layers."""
+    everything = {"max_stages": layers, "max_replicas": max(DEGREES), "max_concurrency": 900}
     return Limits.model_validate({"memory_mb": MEMORY_MB, **everything, **changes})

@@ -1,6 +1,6 @@
 """How long the planner takes: proving an optimum, finding a frontier, simulating a large gang.
 
-The models are made up: layers of random sizes from a fixed seed, so that figures of different days compare. Two spaces:
+The models are made up (``bench.kinds``), from fixed seeds, so that figures of different days compare. Two spaces:
 
 - FuncPipe's: GPipe, pipelined scatter-reduce, one of 8 memory sizes per stage, one of the degrees 1, 2, 4, 8, 16. Here
   each stage may have its own degree, which FuncPipe's one for all is a case of;
@@ -8,23 +8,14 @@ The models are made up: layers of random sizes from a fixed seed, so that figure
 """
 
 import argparse
-import random
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
+from itertools import product
 from math import isfinite
 from time import perf_counter
 
-from bench.made_up import (
-    DEGREES,
-    ITERATIONS,
-    MEMORY_MB,
-    MIB,
-    MICRO_BATCH_SIZE,
-    PUBLISHED,
-    TIME_WEIGHTS,
-    made_up_layer,
-    made_up_limits,
-    made_up_model,
-)
+from bench.kinds import KINDS, Kind, drawn_model
+from bench.made_up import DEGREES, ITERATIONS, MEMORY_MB, PUBLISHED, made_up_limits
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
 from planner.cost_model import CostModel
@@ -37,11 +28,10 @@ from planner.variants import problems
 from runtime.limits import S3_GETS_PER_S, S3_PUTS_PER_S
 from runtime.manifest import Architecture
 from runtime.schedule import ScheduleName
-from runtime.spec import EXACT_WIRE, WireSpec, WireType
+from runtime.spec import WireSpec, WireType
 
 SIZES = [2, 4, 8]
 """Micro-batch sizes of the full space."""
-FULL_TIME_WEIGHT = 0.001
 FIRST_S = 30.0
 """Time for a plan that is nearly the best, the problems' building included."""
 STAGES, REPLICAS = 10, 100
@@ -54,59 +44,39 @@ class Setting:
 
     layers: int = 30
     repeats: int = 1
-    """Models, each of other random layers."""
-    micro_batches: int = 64
+    """Models of each kind, each of other random layers."""
+    models: tuple[str, ...] = ("even",)
+    """Of ``KINDS``."""
+    micro_batches: int | None = None
+    """None: as many as the kind has."""
+
+    def kind(self, name: str) -> Kind:
+        kind = KINDS[name]
+        return kind if self.micro_batches is None else replace(kind, micro_batches=self.micro_batches)
 
 
-def _model(
-    seed: int,
-    setting: Setting,
-    size: int = MICRO_BATCH_SIZE,
-    wire: WireSpec = EXACT_WIRE,
-    architecture: Architecture = Architecture.X86_64,
-) -> CostModel:
-    """A made-up model on aws-lambda. Of a layer's time on 4 samples, a fifth does not depend on their number."""
-    generator = random.Random(seed)
-    share = size / MICRO_BATCH_SIZE
-
-    def some(least: float, most: float) -> int:
-        return int(generator.uniform(least, most) * MIB)
-
-    def by_threads(least: float, most: float) -> list[float]:
-        one = generator.uniform(least, most) * (0.2 + 0.8 * share)
-        return [one, one * generator.uniform(0.52, 0.7)]
-
-    layers = []
-    for _ in range(setting.layers):
-        output, parameters = int(some(1, 20) * share), some(1, 60)
-        layers.append(
-            made_up_layer(
-                forward_s=by_threads(0.05, 0.2),
-                backward_s=by_threads(0.1, 0.4),
-                step_s=0.001,
-                output_bytes=output,
-                activation_bytes=int(some(1, 15) * share),
-                parameter_bytes=parameters,
-            )
-        )
-    return made_up_model(layers, setting.micro_batches, size, wire, architecture)
+def _published(kind: Kind, seed: int, setting: Setting) -> Problem:
+    model = drawn_model(kind, seed, setting.layers)
+    limits = made_up_limits(setting.layers, **{**PUBLISHED, **kind.limits})
+    return build_problem(model, Objective(), limits, groups=setting.layers, degrees=_degrees([model]))
 
 
-def _published(seed: int, setting: Setting) -> Problem:
-    limits = made_up_limits(setting.layers, **PUBLISHED)
-    return build_problem(_model(seed, setting), Objective(), limits, groups=setting.layers, degrees=DEGREES)
+def _everything(kind: Kind, seed: int, setting: Setting) -> list[Problem]:
+    limits = made_up_limits(setting.layers, **kind.limits)
+    found = []
+    for size in SIZES:
+        models = [
+            drawn_model(kind, seed, setting.layers, size, WireSpec(activations=wire, gradients=wire), architecture)
+            for wire in WireType
+            for architecture in Architecture
+        ]
+        found += problems(models, Objective(), limits, setting.layers, _degrees(models))
+    return found
 
 
-def _everything(seed: int, setting: Setting) -> list[Problem]:
-    models = [
-        _model(seed, setting, size, WireSpec(activations=wire, gradients=wire), architecture)
-        for size in SIZES
-        for wire in WireType
-        for architecture in Architecture
-    ]
-    return problems(
-        models, Objective(time_weight=FULL_TIME_WEIGHT), made_up_limits(setting.layers), setting.layers, DEGREES
-    )
+def _degrees(models: Sequence[CostModel]) -> list[int]:
+    """No replica is without a micro-batch."""
+    return [degree for degree in DEGREES if degree <= models[0].micro_batches]
 
 
 @dataclass(frozen=True)
@@ -118,27 +88,36 @@ class _Full:
     first_loss: float
     problems: int
 
+    def or_worse(self, other: "_Full") -> "_Full":
+        """The worse of each figure."""
+        return _Full(*(max(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
 
-def _full(seed: int, setting: Setting, progress: Progress) -> _Full:
+
+def _full(name: str, seed: int, setting: Setting, progress: Progress) -> _Full:
     begin = perf_counter()
-    space = _everything(seed, setting)
+    space = _everything(setting.kind(name), seed, setting)
     build_s = perf_counter() - begin
-    first = solve(space, time_limit_s=max(0.0, FIRST_S - build_s))
-    begin = perf_counter()
-    found = solve(space)
-    seconds = build_s + perf_counter() - begin
-    assert first is not None and found is not None, "nothing is excluded"
-    loss = first.objective / found.objective - 1
-    progress(
-        f"model {seed}, full space of {len(space)} problems, which take {build_s:.1f} s to build: {seconds:.1f} s, "
-        f"gap {found.gap:g}; after {FIRST_S:g} s within {loss:.3%}"
-    )
-    return _Full(seconds, found.gap, loss, len(space))
+    worst = _Full(0.0, 0.0, 0.0, len(space))
+    for objective in setting.kind(name).full_objectives:
+        asked = [replace(problem, objective=objective) for problem in space]
+        first = solve(asked, time_limit_s=max(0.0, FIRST_S - build_s))
+        begin = perf_counter()
+        found = solve(asked)
+        seconds = build_s + perf_counter() - begin
+        assert first is not None and found is not None, "nothing is excluded"
+        loss = first.objective / found.objective - 1
+        progress(
+            f"{name} {seed}, full space of {len(space)} problems, which take {build_s:.1f} s to build, "
+            f"{objective.time_weight:g} USD/s: {seconds:.1f} s, gap {found.gap:g}; "
+            f"after {FIRST_S:g} s within {loss:.3%}"
+        )
+        worst = worst.or_worse(_Full(seconds, found.gap, loss, len(space)))
+    return worst
 
 
 def _simulate() -> float:
     """Seconds for a thousand workers over a thousand iterations, under S3's rates."""
-    model = _model(0, Setting(layers=STAGES, micro_batches=4 * REPLICAS))
+    model = drawn_model(replace(KINDS["even"], micro_batches=4 * REPLICAS), 0, STAGES)
     plan = [model.stage(stage, stage + 1, 1_769, REPLICAS) for stage in range(STAGES)]
     begin = perf_counter()
     found = simulate(
@@ -154,30 +133,33 @@ def _simulate() -> float:
 
 
 def run(setting: Setting, progress: Progress) -> Report:
-    """Measures; figures are those of the slowest model and objective."""
+    """Measures; figures are those of the worst model and objective."""
     optimum_s = frontier_s = gap = tolerance = 0.0
     full = _Full(0.0, 0.0, 0.0, 0)
     candidates = points = 0
-    for seed in range(setting.repeats):
+    for name, seed in product(setting.models, range(setting.repeats)):
+        kind = setting.kind(name)
         begin = perf_counter()
-        problem = _published(seed, setting)
+        problem = _published(kind, seed, setting)
         build_s = perf_counter() - begin
         candidates = max(candidates, len(problem.candidates))
-        for time_weight in TIME_WEIGHTS:
+        for objective in kind.objectives:
             begin = perf_counter()
-            found = solve([replace(problem, objective=Objective(usd_weight=1.0, time_weight=time_weight))])
+            found = solve([replace(problem, objective=objective)])
             seconds = build_s + perf_counter() - begin
             assert found is not None, "nothing is excluded"
-            progress(f"model {seed}, {time_weight:g} USD/s: {seconds:.1f} s, gap {found.gap:g}")
+            progress(f"{name} {seed}, {objective.time_weight:g} USD/s: {seconds:.1f} s, gap {found.gap:g}")
             optimum_s, gap = max(optimum_s, seconds), max(gap, found.gap)
         begin = perf_counter()
         frontier = find_frontier([problem], TOLERANCE)
         seconds = build_s + perf_counter() - begin
-        progress(f"model {seed}, frontier: {seconds:.1f} s, {len(frontier.points)} points")
+        progress(
+            f"{name} {seed}, frontier: {seconds:.1f} s, {len(frontier.points)} points, tolerance "
+            f"{frontier.tolerance:.4f}"
+        )
         frontier_s, tolerance = max(frontier_s, seconds), max(tolerance, frontier.tolerance)
         points = max(points, len(frontier.points))
-        more = _full(seed, setting, progress)
-        full = _Full(*(max(pair) for pair in zip(astuple(full), astuple(more), strict=True)))
+        full = full.or_worse(_full(name, seed, setting, progress))
     simulate_s = _simulate()
     progress(f"simulation: {simulate_s:.1f} s")
     return Report(
@@ -209,7 +191,7 @@ def run(setting: Setting, progress: Progress) -> Report:
             **asdict(setting),
             "memory_mb": MEMORY_MB,
             "degrees": DEGREES,
-            "time_weights": list(TIME_WEIGHTS),
+            "time_weights": {name: [each.time_weight for each in KINDS[name].objectives] for name in setting.models},
             "micro_batch_sizes": SIZES,
         },
     )
@@ -221,8 +203,13 @@ def add_command(commands: Commands) -> None:
     description = "time to prove an optimum, to find a frontier, and to simulate 1,000 workers (about 5 minutes)"
     command = add_bench(commands, "planner", description, _run, default.repeats)
     command.add_argument("--layers", type=at_least(1, int), default=default.layers, metavar="N", help="of a model")
-    command.add_argument("--micro-batches", type=at_least(1, int), default=default.micro_batches, metavar="N")
+    command.add_argument("--micro-batches", type=at_least(1, int), metavar="N", help="instead of the kind's")
+    chosen = command.add_mutually_exclusive_group()
+    kinds = "; ".join(f"{name}: {kind.what}" for name, kind in KINDS.items())
+    chosen.add_argument("--model", choices=KINDS, action="append", help=f"kind, may be repeated ({kinds})")
+    chosen.add_argument("--every", action="store_true", help="all kinds (well over half an hour)")
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:
-    return run(Setting(layers=options.layers, repeats=options.repeats, micro_batches=options.micro_batches), progress)
+    models = tuple(KINDS) if options.every else tuple(options.model or Setting.models)
+    return run(Setting(options.layers, options.repeats, models, options.micro_batches), progress)

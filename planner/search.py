@@ -24,11 +24,11 @@ from planner.problem import Problem
 from planner.stage_costs import StageCosts
 from planner.windows import Bounds, Window, whole
 
-FEW = 400
+FEW = 1_000
 """Candidates whose plans are looked at one and all..."""
-NARROW = 0.002
+NARROW = 0.02
 """... as those of a window whose ranges are all such shares of an iteration's time."""
-MOST = 20_000
+MOST = 80_000
 """Partial plans of a window; with more, the window is cut..."""
 MORE = 8
 """... and its parts may have so many times as many: cuts help little where one layer is most of the work."""
