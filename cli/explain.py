@@ -74,7 +74,7 @@ def _view(explanation: "Explanation") -> "Group":
         f"{spending_line(explanation.budget_usd, explanation.attempt_at_most_usd)}.\n"
     )
     parts += [_bill("one iteration", explanation.iteration_bill), _bill("the run", explanation.run_bill)]
-    parts.append(_proven(explanation))
+    parts.append(f"{proven(explanation)}\n")
     parts.append(_next(explanation.next_best) if explanation.next_best else explanation.next_best_note)
     return Group(*parts)  # type: ignore[arg-type]
 
@@ -132,7 +132,7 @@ def _bill(what: str, bill: "Bill") -> "FittingTable":
     return table
 
 
-def _proven(explanation: "Explanation") -> str:
+def proven(explanation: "Explanation") -> str:
     """How much better other plans may be."""
     loss = explanation.merging_loss
     text = f"Proven: no other plan that was searched for is better by more than {explanation.gap:.1%}"
@@ -140,7 +140,7 @@ def _proven(explanation: "Explanation") -> str:
         text += f"; layers were merged for that, and with other cuts none is better by more than {loss:.1%}"
     elif loss is None:
         text += "; what merging layers may have cost is not known"
-    return f"{text}.\n"
+    return f"{text}."
 
 
 def _next(plan: "NextPlan") -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cli.explain import proven
 from cli.progress import spending_line
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def markdown(explanation: "Explanation") -> str:
             f"{spending_line(explanation.budget_usd, explanation.attempt_at_most_usd)}.",
             "",
             *_stages(explanation),
+            "",
+            proven(explanation),
             "",
             *_folded("Bill of the run", _bill(bill)),
             *_folded("Memory of one worker, MB", _memory(explanation)),

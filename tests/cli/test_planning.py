@@ -46,6 +46,7 @@ def test_from_init_to_explain(job, capsys):
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1, "a table's rows have equal columns"
+    assert f"Proven: no other plan that was searched for is better by more than {told['gap']:.1%}.\n" in text
     for stage in told["stages"]:
         assert f"| {stage['index']} | " in text and f"{stage['memory_mb']:,}" in text
 

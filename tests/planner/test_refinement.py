@@ -1,7 +1,9 @@
 import random
+from dataclasses import replace
 
 import pytest
 
+from cli.explain_markdown import markdown
 from planner.choice import Asked, Optimize, choose
 from planner.explain import explain
 from planner.job import Limits, Objective
@@ -64,7 +66,10 @@ def test_the_loss_is_in_the_manifest_and_in_the_account_of_a_plan():
     assert chosen.merging_loss is not None and 0 < chosen.merging_loss < 0.2
     manifest = manifest_of(job, chosen.run, chosen.gap, ".", hashes, chosen.merging_loss)
     assert manifest.predicted.merging_loss == pytest.approx(chosen.merging_loss, rel=1e-3)
-    assert explain(manifest, deep).merging_loss == manifest.predicted.merging_loss
+    explanation = explain(manifest, deep)
+    assert explanation.merging_loss == manifest.predicted.merging_loss
+    assert f"with other cuts none is better by more than {explanation.merging_loss:.1%}" in markdown(explanation)
+    assert "what merging layers may have cost is not known" in markdown(replace(explanation, merging_loss=None))
     assert choose(job, deep, platform, Asked(optimize=Optimize.COST)).merging_loss is None
     flat = make_profile([make_layer() for _ in range(4)])
     assert choose(job, flat, platform, Asked()).merging_loss == 0
