@@ -6,6 +6,8 @@ PYTHON ?= python3
 # The CDK library would fill the screen with Node 20's end of life at every synthesis.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 VENV := .venv/bin
+# A third of the tests' time is waiting for processes that they have started: three at a time keep two cores busy.
+TESTERS ?= 3
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -18,7 +20,7 @@ train: setup ## train the digits example on a local AWS: plan, deploy, train, re
 	@$(VENV)/python scripts/train.py
 
 test: setup ## all tests
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m pytest -n $(TESTERS) --dist worksteal --durations 25
 
 rehearse: setup ## build the workers' image without Docker and train a segment in it
 	@$(VENV)/funcpipe plan examples/digits/job.toml -o build/digits/manifest.json
