@@ -40,11 +40,10 @@ second one's, and what follows another may be looked for at its turn (PROMPT).""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
 LOOK_PRICE_S = 0.06
-"""With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is
-less. Were one worker's delay
-all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs as much as 14 ms of a
-worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and in replays of one of
-8 workers (waits that vary by 0 to 10%) this gave the fewest GETs at the same pace."""
+"""With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is less.
+Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
+as much as 14 ms of a worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and
+in replays of one of 8 workers (waits that vary by 0 to 10%) this took fewer GETs at the same pace."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
 CLOSE_SHARE = 0.03
