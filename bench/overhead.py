@@ -194,7 +194,7 @@ def _even_cuts(stages: int) -> list[int]:
 
 
 def run(setting: Setting, progress: Progress) -> Report:
-    """Measures; takes about 5 minutes with the defaults.
+    """Measures; takes about 8 minutes with the defaults.
 
     Raises:
         FuncpipeError: a pipeline did not end well; the emulator did not start.
@@ -253,7 +253,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> Report:
 def add_command(commands: Commands) -> None:
     """``python -m bench overhead``."""
     default = Setting()
-    description = "the runtime beside a plain torch loop, and beside torch's own pipeline over gloo (about 5 minutes)"
+    description = "the runtime beside a plain torch loop, and beside torch's own pipeline over gloo (about 8 minutes)"
     command = add_bench(commands, "overhead", description, _run, default.repeats)
     command.add_argument("--stages", type=at_least(2, int), nargs="+", default=list(default.stages), metavar="N")
     command.add_argument(
