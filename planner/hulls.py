@@ -70,7 +70,7 @@ class Rests:
     def rate(self, node: numpy.ndarray, seconds: numpy.ndarray) -> numpy.ndarray:
         """Lower bounds, by that line of a node that says the most; each of them would be one."""
         place = numpy.clip(seconds, 0.0, self._most) + self._begin(node)
-        line = numpy.clip(numpy.searchsorted(self._turns, place) - node * self._lines, 0, self._lines)
+        line = numpy.clip(numpy.searchsorted(self._turns, place, side="right") - node * self._lines, 0, self._lines)
         found = (self._sums[line + 1, node] - seconds) * self._slopes[line]
         return numpy.maximum(found, self._least[node])
 
