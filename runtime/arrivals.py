@@ -12,8 +12,9 @@ at the pace of links. So the first is looked for closely, from the earliest of t
 
 A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. One
 that follows another is looked for once, when it was there in most of the last iterations; in the first two, after the
-mean of the waits for those before it. Where several in a row were there at their turn, the next one is asked for
-before it: else each of them would cost a request's latency.
+mean of the waits for those before it. Where several in a row were there at the first look, after short waits, the next
+one is asked for at its turn; where several were there at their turn, before it: else each would cost a request's
+latency.
 """
 
 import math
