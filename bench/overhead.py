@@ -31,7 +31,6 @@ from runtime.records import Traffic
 from runtime.shards import epoch_order
 
 LAYERS = 8
-IN_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -199,11 +198,12 @@ def run(setting: Setting, progress: Progress) -> Report:
     Raises:
         FuncpipeError: a pipeline did not end well; the emulator did not start.
     """
-    with open_storage(setting.store, IN_MEMORY if IN_MEMORY.is_dir() else None) as storage:
+    with open_storage(setting.store) as storage:
         ceiling = measure_ceiling(setting.store, storage, max(setting.stages), setting.ceiling_s, progress)
         figures = _figures(setting, storage, ceiling, progress)
     goals = {"one_stage_over_plain_torch": Goal(most=1.03), "throughput_over_gloo": Goal(least=0.8)}
-    return Report("overhead", figures, {} if ceiling else goals, {**asdict(setting), "cores": os.cpu_count() or 1})
+    settings = {**asdict(setting), "objects_in": storage.place, "cores": os.cpu_count() or 1}
+    return Report("overhead", figures, {} if ceiling else goals, settings)
 
 
 def _figures(setting: Setting, storage: Storage, ceiling: Ceiling | None, progress: Progress) -> dict[str, float]:

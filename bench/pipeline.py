@@ -259,7 +259,8 @@ def run(setting: Setting, progress: Progress) -> Report:
     if ceiling:
         uses = [ceiling.use(each.traffic, sum(each.iteration_s)) for each in runs[OVERLAPPED]]
         figures |= {**ceiling.figures, "emulator_use": statistics.median(uses)}
-    return Report("pipeline", figures, {} if ceiling else goals, {**asdict(setting), "layers": LAYERS})
+    settings = {**asdict(setting), "objects_in": storage.place, "layers": LAYERS}
+    return Report("pipeline", figures, {} if ceiling else goals, settings)
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:

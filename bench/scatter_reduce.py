@@ -202,8 +202,8 @@ def run(setting: Setting, progress: Progress) -> Report:
             progress(f"{replicas} replicas: about {least:.0f} s ...")
             figures |= _figures(setting, replicas, _measure(storage, setting, replicas), ceiling)
             goals |= _goals(replicas) if ceiling is None else {}
-    piece_bytes = setting.exchange(2).piece_bytes
-    return Report("scatter-reduce", figures, goals, {**asdict(setting), "piece_bytes": piece_bytes})
+    more = {"objects_in": storage.place, "piece_bytes": setting.exchange(2).piece_bytes}
+    return Report("scatter-reduce", figures, goals, {**asdict(setting), **more})
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:

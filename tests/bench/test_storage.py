@@ -12,7 +12,7 @@ from bench.ceiling import MIB, Ceiling
 from bench.gather import gather
 from bench.report import Report
 from bench.scatter_reduce import Setting, run
-from bench.storage import StoreKind, open_storage
+from bench.storage import StoreKind, folders_parent, open_storage
 from localaws.state import Emulator
 from runtime.errors import FuncpipeError
 from runtime.records import Traffic
@@ -49,6 +49,20 @@ def test_what_is_used_of_a_ceiling() -> None:
     assert ceiling.use(Traffic(puts=1, bytes_up=50 * MIB), 1.0) == pytest.approx(1.0), "by bytes, where these are more"
     assert ceiling.use(Traffic(puts=10, gets=20, deletes=20), 1.0) == pytest.approx(0.3), "one server does it all"
     assert ceiling.use(Traffic(gets=1, bytes_down=100 * MIB), 1.0) == pytest.approx(0.25)
+
+
+def test_folders_are_in_memory_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.storage.IN_MEMORY", tmp_path)
+    monkeypatch.setattr("bench.storage.ROOM_BYTES", 1)
+    assert folders_parent() == tmp_path
+    with open_storage(StoreKind.DIRECTORY) as storage, storage.space():
+        assert storage.place == "memory" and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("bench.storage.ROOM_BYTES", 1 << 60)
+    assert folders_parent() is None
+    monkeypatch.setattr("bench.storage.IN_MEMORY", tmp_path / "none")
+    assert folders_parent() is None
+    with open_storage(StoreKind.DIRECTORY) as storage:
+        assert storage.place == "files"
 
 
 def test_spaces_are_apart_and_leave_nothing(tmp_path: Path) -> None:
