@@ -1,4 +1,8 @@
-"""Where a bench keeps its objects: folders, or buckets of an emulator that the bench starts; both end with it."""
+"""Where a bench keeps its objects: folders, or buckets of an emulator that the bench starts; both end with it.
+
+boto3 is imported by those who use buckets only: workers of a local run have none of it in their memory, and a bench's
+should not either.
+"""
 
 import argparse
 import itertools
@@ -14,15 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from localaws import control
 from localaws.state import Emulator
 from runtime.errors import FuncpipeError
 from runtime.store import Store
 from runtime.store_directory import DirectoryStore
-from runtime.store_s3 import CLIENT_CONFIG, S3Store
 
 
 class StoreKind(StrEnum):
@@ -70,12 +70,19 @@ class Bucket(Space):
         return _client(self.emulator)
 
     def open(self) -> Store:
+        from runtime.store_s3 import S3Store
+
         return S3Store(self.name, self.client)
 
 
 @cache
 def _client(emulator: Emulator) -> Any:
     """A process's one client of an emulator: the runtime's settings, none of the user's."""
+    import boto3
+    from botocore.config import Config
+
+    from runtime.store_s3 import CLIENT_CONFIG
+
     variables = emulator.environment
     return boto3.client(
         "s3",

@@ -168,7 +168,7 @@ def _summary(measured: "Profile") -> list[str]:
     lines = [
         "all layers and the loss: "
         + ", ".join(f"{seconds * 1e3:.4g} ms {way}" for seconds, way in zip(whole, _columns(measured), strict=True)),
-        f"a worker's base memory is {measured.base_bytes / 2**20:,.0f} MB"
+        f"a worker's base memory is {(measured.base_bytes + measured.library_bytes) / 2**20:,.0f} MB"
         + (f", the peak while profiling {measured.peak_bytes / 2**20:,.0f} MB" if measured.peak_bytes else ""),
     ]
     sizes = measured.sizes

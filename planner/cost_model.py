@@ -88,10 +88,9 @@ class CostModel:
         self.usd_per_gb_s = platform.prices.lambda_.usd_per_gb_s.of(architecture)
         self.micro_batches = -(-training.global_batch_size // training.micro_batch_size)
         self.architecture = architecture
-        held = profile
-        if platform.worker_bytes is not None:
-            held = profile.model_copy(update={"base_bytes": round(platform.worker_bytes)})
-        self._layers, self._memories = LayerSums(profile), MemoryModel(held, training, wire)
+        empty = profile.base_bytes if platform.worker_bytes is None else round(platform.worker_bytes)
+        base_bytes = empty + profile.library_bytes
+        self._layers, self._memories = LayerSums(profile), MemoryModel(profile, training, wire, base_bytes)
         self._tmp_worth_gb = self.tmp_worth_gb(ephemeral_storage_mb)
         self._steps_s = [0.0, *accumulate(layer.step_s for layer in profile.layers)]
         self._compute: dict[int, tuple[list[float], list[float], float]] = {}

@@ -169,6 +169,7 @@ def profile_job(
         bytes_fit = fit(own, held_out, {size: _kept(*each) for size, each in seen.items()})
         check_fits(bytes_fit, columns, held_out, max_fit_error, passes.names)
     layers, loss_profile = _layers(passes, seen[own], columns, steps, bytes_fit)
+    empty = resident_memory.measure()
     own_inputs, own_targets = passes.micro_batch
     return Profile(
         schema_version=PROFILE_VERSION,
@@ -186,7 +187,8 @@ def profile_job(
         host_cores=cores(),
         threads=[column.threads for column in columns],
         memory_mb=memory_mb,
-        base_bytes=resident_memory.measure(),
+        base_bytes=empty.peak_bytes,
+        library_bytes=max(0, resident_memory.library_bytes() - empty.library_bytes),
         peak_bytes=peak_bytes,
         builds_whole_model=not only_own_layers,
         data_bytes=_cached_shards_bytes(dataset),

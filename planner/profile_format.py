@@ -156,6 +156,7 @@ class Profile(Strict):
         | None
     ) = None
     base_bytes: Bytes = Field(description="resident memory of a worker process before it holds anything")
+    library_bytes: Bytes = Field(0, description="of torch's libraries, what the model's passes bring in besides")
     peak_bytes: Bytes | None = Field(None, description="peak resident memory while all layers ran in one process")
     builds_whole_model: bool = Field(description="whether a worker must build all layers before it drops the others'")
     data_bytes: Bytes = Field(description="shards that a worker at either end keeps in memory, at most")

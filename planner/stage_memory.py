@@ -52,10 +52,10 @@ def needed_mb(total: int) -> float:
 
 
 class MemoryModel:
-    """One profile and training section."""
+    """One profile and training section; workers that hold nothing take ``base_bytes``."""
 
-    def __init__(self, profile: Profile, training: TrainingSpec, wire: WireSpec) -> None:
-        self._profile, self._training = profile, training
+    def __init__(self, profile: Profile, training: TrainingSpec, wire: WireSpec, base_bytes: int) -> None:
+        self._profile, self._training, self._base_bytes = profile, training, base_bytes
         self._share = wire.activations.share(training.dtype)
         self._layers = LayerSums(profile)
 
@@ -130,7 +130,7 @@ class MemoryModel:
             whole = sums.total("parameter_bytes", 0, every) + sums.total("buffer_bytes", 0, every)
             saved = max(saved, whole - weights)
         return StageMemory(
-            base=profile.base_bytes,
+            base=self._base_bytes,
             weights=weights,
             gradients=trainable,
             optimizer=copies * trainable,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from planner.cost_model import CostModel
@@ -119,6 +121,20 @@ def test_memory_counts_each_item():
     assert memory.activations == 8 * (3 + 1) * MIB + 2 * MIB  # 8 kept with their outputs; the one under way
     assert memory.transfers == 4 * 2 * MIB  # 4 gradients on their way down, as bytes and as tensors
     assert memory.predicted_mb * 1.1 == pytest.approx(memory.needed_mb)
+
+
+def test_a_worker_holds_the_code_that_passes_bring_in():
+    changes = {"library_bytes": 7 * MIB}
+    plain, more = (model([make_layer()], profile_changes=each).memory(0, 1, 1) for each in ({}, changes))
+    assert more == replace(plain, base=plain.base + 7 * MIB)
+    own = replace(PLATFORMS["aws-lambda"], worker_bytes=150 * MIB)
+    there = CostModel(
+        profile=make_profile([make_layer()], make_training(), **changes),
+        platform=own,
+        training=make_training(),
+        architecture=Architecture.X86_64,
+    )
+    assert there.memory(0, 1, 1) == replace(plain, base=157 * MIB)
 
 
 def test_recomputation_keeps_inputs_and_adds_a_forward_pass():

@@ -92,6 +92,7 @@ def test_profile_measures_every_layer(profile):
     assert profile.layers[0].output_bytes >= 8 * 8 * 4  # 8 samples of 8 float32, and a header
     assert profile.input_bytes == 8 * 4 * 4  # float64 data reach the model as float32
     assert profile.base_bytes > 50 << 20
+    assert 0 <= profile.library_bytes < profile.base_bytes
     assert profile.dataset.train_samples == 40
 
 
