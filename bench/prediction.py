@@ -22,7 +22,7 @@ from bench.ceiling import MIB, total
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.prediction_cases import CASES, Case
 from bench.report import Goal, Report
-from bench.storage import Directories, Storage
+from bench.storage import Directories, Storage, folders_parent
 from bench.training_run import WorkersRun, train
 from launch.empty_worker import empty_worker_bytes
 from planner.choice import run_of
@@ -246,7 +246,7 @@ def run(setting: Setting, progress: Progress) -> Report:
     pairs: list[Pair] = []
     """Of each case, the run of median pace."""
     mismatches = 0
-    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="funcpipe-bench-", dir=folders_parent()) as folder:
         delays = measure_delays(Path(folder))
         for case in setting.cases:
             key = (case.example, case.micro_batch)

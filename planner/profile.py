@@ -41,8 +41,9 @@ MAX_FIT_ERROR = 0.2
 
 
 def _micro_batch(dataset: Dataset, size: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first samples, as a worker gets them."""
-    pair = (dataset.train_inputs[:size], dataset.train_targets[:size])
+    """The first samples, as a worker gets them: in memory of their own, as what autograd keeps of a view is counted as
+    all that it is a view of."""
+    pair = (dataset.train_inputs[:size].clone(), dataset.train_targets[:size].clone())
     inputs, targets = (tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in pair)
     return inputs, targets
 

@@ -96,6 +96,11 @@ def test_profile_measures_every_layer(profile):
     assert profile.dataset.train_samples == 40
 
 
+def test_the_loss_keeps_targets_of_one_micro_batch_not_of_the_data_set(profile):
+    """Log-probabilities of 8 samples, 3 classes; 8 labels, not 40; the sum of weights."""
+    assert profile.loss_profile.activation_bytes == 8 * 3 * 4 + 8 * 8 + 4
+
+
 def test_profile_survives_its_file(profile, tmp_path):
     path = tmp_path / "profile.json"
     path.write_text(profile.to_json())
