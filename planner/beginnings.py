@@ -21,16 +21,23 @@ _STEPS = (1.5, 1.25, 1.12, 1.06, 1.03, 1.015)
 _NEAR = 1.15
 """Problems whose plan is so near the best of all (relative) are looked at closely..."""
 _NEARER = 1.03
-"""... and these once more, at all caps of a grid about the plan's queues."""
-_GRID = 1.06
-"""Relative distance of the grid's caps..."""
-_GRID_STEPS = range(-10, 6)
-"""... and its extent."""
+"""... and these once more, at caps that go from half of the best plan's queues to half as much again..."""
+_NEAREST = 1.01
+"""... and those closely again..."""
+_SWEEP = 1.02
+"""... by such steps..."""
+_SWEEP_STEPS = range(-30, 25)
+_SLACK = 1.03
+"""... backward caps, which follow from forward ones by and large, with so much more room."""
 _WIDE, _NARROW = 4.0 ** numpy.arange(-4, 5), 2.0 ** numpy.array([-1.5, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 1.5])
 """Weights of money, about the likely one."""
 _FINES = (0.0, 0.1, 0.4, 1.6)
 """What a stage, or a worker, more than others costs where the job bounds their number: shares of the time per stage, or
 worker, that is allowed."""
+_NEAR_FINES = (0.7, 1.4)
+"""Then also so many times those of the best plan, one at a time."""
+Fines = tuple[float, float]
+"""By stage and by worker, as shares like ``_FINES``."""
 _ABOVE = 1 + 1e-9
 """A cap is not below what it was made of."""
 
@@ -47,6 +54,8 @@ class Beginning:
         self.best = numpy.inf
         self._seconds = self._rate = 1.0
         self._queues = (0.0, 0.0)
+        self._best_fines: Fines = (0.0, 0.0)
+        self._fines = _every_fine(self.options)
         self._met: set[tuple[int, ...]] = set()
 
     def coarse(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
@@ -67,12 +76,16 @@ class Beginning:
                 before = self.best
                 yield from self._about(step, (0, -1, 1))
 
-    def grid(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
-        """Plans by all caps of a grid about the best plan's queues."""
-        return self._about(_GRID, _GRID_STEPS)
+    def sweep(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
+        """Plans by caps that are ever wider, from half of the best plan's queues on."""
+        queues = self._queues
+        for exponent in _SWEEP_STEPS:
+            caps = (queues[0] * _SWEEP**exponent * _ABOVE, queues[1] * _SWEEP**exponent * _SLACK)
+            yield from self._met_by(caps, self._seconds, self._rate, _NARROW)
 
     def _about(self, step: float, exponents: Sequence[int]) -> Iterator[tuple[Problem, list[StageCosts]]]:
         queues = self._queues
+        self._fines = _near_fines(self._best_fines)
         for forward, backward in product(exponents, exponents):
             caps = (queues[0] * step**forward * _ABOVE, queues[1] * step**backward * _ABOVE)
             yield from self._met_by(caps, self._seconds, self._rate, _NARROW)
@@ -81,7 +94,7 @@ class Beginning:
         self, caps: tuple[float, float], seconds: float, rate: float, weights: numpy.ndarray
     ) -> Iterator[tuple[Problem, list[StageCosts]]]:
         """The plans found by these caps that are new, with each problem that admits them."""
-        for plan in _grown(self.options, caps, seconds, seconds / rate * weights):
+        for plan, fines in _grown(self.options, caps, seconds, seconds / rate * weights, self._fines):
             if plan in self._met:
                 continue
             self._met.add(plan)
@@ -94,6 +107,7 @@ class Beginning:
                 iteration_s = problem.iteration_s(stages)
                 value = problem.value(stages, iteration_s)
                 if value < self.best:
+                    self._best_fines = fines
                     self.best, self._seconds = value, max(iteration_s, 1e-9)
                     self._rate = max(value / self._seconds, 1e-12)
                     self._queues = (
@@ -114,60 +128,66 @@ def begin(options: Sequence[Options], closely: bool) -> Iterator[tuple[Problem, 
     beginnings = [Beginning(each) for each in alike.values()]
     for beginning in beginnings:
         yield from beginning.coarse()
-    for near, look in ((_NEAR, Beginning.close), (_NEARER, Beginning.grid)) if closely else ():
+    looks = ((_NEAR, Beginning.close), (_NEARER, Beginning.sweep), (_NEAREST, Beginning.close))
+    for near, look in looks if closely else ():
         least = min((beginning.best for beginning in beginnings), default=numpy.inf)
         for beginning in sorted(beginnings, key=lambda beginning: beginning.best):
             if beginning.best < numpy.inf and beginning.best <= least * near:
                 yield from look(beginning)
 
 
-def _fines(options: Options, seconds: float) -> list[tuple[float, float]]:
-    """Seconds that a stage and a worker count for, besides what they cost; negative where many are asked for."""
+def _every_fine(options: Options) -> list[Fines]:
+    """What a stage and a worker may count for, besides what they cost; negative where many are asked for."""
     limits = options.problem.limits
     stages, workers = options.bounded
-    by_stage, by_worker = [0.0], [0.0]
-    if stages or limits.min_stages > 1:
-        by_stage = [seconds / limits.max_stages * each for each in _FINES]
-    if workers or limits.min_workers > 1:
-        by_worker = [seconds / limits.max_concurrency * each for each in _FINES]
+    by_stage = _FINES if stages or limits.min_stages > 1 else (0.0,)
+    by_worker = _FINES if workers or limits.min_workers > 1 else (0.0,)
     if limits.min_stages > 1:
-        by_stage += [-each for each in by_stage[1:]]
+        by_stage += tuple(-each for each in _FINES[1:])
     if limits.min_workers > 1:
-        by_worker += [-seconds / limits.min_workers * each for each in _FINES[1:]]
+        by_worker += tuple(-each * limits.max_concurrency / limits.min_workers for each in _FINES[1:])
     return list(product(by_stage, by_worker))
 
 
+def _near_fines(fines: Fines) -> list[Fines]:
+    by_stage, by_worker = fines
+    near = [(by_stage * times, by_worker) for times in _NEAR_FINES] if by_stage else []
+    return [fines, *near, *((by_stage, by_worker * times) for times in _NEAR_FINES if by_worker)]
+
+
 def _grown(
-    options: Options, caps: tuple[float, float], seconds: float, weights: numpy.ndarray
-) -> Iterator[tuple[int, ...]]:
+    options: Options, caps: tuple[float, float], seconds: float, weights: numpy.ndarray, fines: Sequence[Fines]
+) -> Iterator[tuple[tuple[int, ...], Fines]]:
     """A plan for each weight (seconds per unit of rate) and fine, as numbers of candidates within the caps."""
-    rows = numpy.flatnonzero((options.forward_queue <= caps[0]) & (options.backward_queue <= caps[1]))
-    rows = rows[numpy.argsort(options.first[rows], kind="stable")]
-    nodes = options.boundaries
-    begins = numpy.searchsorted(options.first[rows], numpy.arange(nodes + 1))
-    fines = numpy.array(_fines(options, seconds))
+    within = numpy.flatnonzero((options.forward_queue <= caps[0]) & (options.backward_queue <= caps[1]))
+    last = options.boundaries - 1
+    limits = options.problem.limits
+    shares = numpy.tile(fines, (len(weights), 1))
     weight = numpy.repeat(weights, len(fines))[:, None]
-    by_stage, by_worker = numpy.tile(fines, (len(weights), 1)).T[:, :, None]
-    ways = numpy.arange(len(weight))
-    spent, path, longest, waits, away = (numpy.zeros((len(ways), nodes)) for _ in range(5))
+    by_stage, by_worker = (seconds * shares / (limits.max_stages, limits.max_concurrency)).T[:, :, None]
+    # Seconds' worth: of each way (row) and candidate.
+    costs = weight * (options.rate + options.requests / seconds)[within] + by_stage
+    costs += by_worker * options.replicas[within]
+    fore, whole = _before(options, within, costs)
+    whole[:, 1:] += caps[1]
+    ways = numpy.arange(len(costs))
+    spent, path, longest, waits, away = (numpy.zeros((len(ways), last + 1)) for _ in range(5))
     spent[:, :-1] = numpy.inf
-    chosen = numpy.zeros((len(ways), nodes), dtype=int)
-    for node in reversed(range(nodes - 1)):
-        row = rows[begins[node] : begins[node + 1]]
-        if not len(row):
-            continue
+    chosen = numpy.zeros((len(ways), last + 1), dtype=int)
+    for node, places in reversed(_grouped(options.first[within])):
+        row = within[places]
         behind = options.end[row]
         both = options.forward[row] + options.backward[row]
-        own_rate = options.rate[row] + options.requests[row] / seconds
-        new_spent = spent[:, behind] + weight * own_rate + by_stage + by_worker * options.replicas[row]
+        new_spent = spent[:, behind] + costs[:, places]
         new_path = path[:, behind] + both
         new_longest = numpy.maximum(
             longest[:, behind] + options.forward[row], new_path + caps[1] + options.closing[row]
         )
         new_waits = new_away = numpy.zeros((1, len(row)))
-        lasts = new_longest
+        # A long closing of a stage far behind may well be over before the first stage's backward passes are.
+        lasts = numpy.maximum(new_longest + fore[:, [node]], new_path + whole[:, [node]])
         if options.alternating is not None:
-            held, own_waits, new_away = options.waiting(row, away[:, behind], path[:, behind], behind == nodes - 1)
+            held, own_waits, new_away = options.waiting(row, away[:, behind], path[:, behind], behind == last)
             new_waits = numpy.maximum(waits[:, behind] + both, own_waits)
             lasts = numpy.where(held <= options.alternating.kept[row], numpy.maximum(lasts, new_waits), numpy.inf)
         best = (new_spent + lasts).argmin(axis=1)
@@ -177,7 +197,30 @@ def _grown(
         away[:, node] = numpy.broadcast_to(new_away, lasts.shape)[ways, best]
     for way in numpy.flatnonzero(numpy.isfinite(spent[:, 0])):
         plan, node = [], 0
-        while node != nodes - 1:
+        while node != last:
             plan.append(int(chosen[way, node]))
             node = int(options.end[chosen[way, node]])
-        yield tuple(plan)
+        yield tuple(plan), fines[way % len(fines)]
+
+
+def _before(options: Options, within: numpy.ndarray, costs: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The least that may stand before each boundary, by ways: with forward passes alone, and with backward passes and
+    the first stage's closing (minus infinity at the first boundary, where nothing stands)."""
+    fore, whole = (numpy.full((len(costs), options.boundaries), numpy.inf) for _ in range(2))
+    fore[:, 0] = whole[:, 0] = 0.0
+    for node, places in _grouped(options.end[within]):
+        row = within[places]
+        first = options.first[row]
+        passes = costs[:, places] + options.forward[row]
+        fore[:, node] = (fore[:, first] + passes).min(axis=1)
+        closing = numpy.where(first == 0, options.closing[row], 0.0)
+        whole[:, node] = (whole[:, first] + passes + options.backward[row] + closing).min(axis=1)
+    whole[:, 0] = -numpy.inf
+    return fore, whole
+
+
+def _grouped(keys: numpy.ndarray) -> list[tuple[int, numpy.ndarray]]:
+    """Each key, ascending, with the places where it stands."""
+    order = numpy.argsort(keys, kind="stable")
+    distinct, begins = numpy.unique(keys[order], return_index=True)
+    return list(zip(distinct.tolist(), numpy.split(order, begins[1:]), strict=True)) if len(keys) else []
