@@ -2,9 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
+from time import monotonic
 
+from planner.job import Objective
 from planner.problem import Problem
 from planner.search import Search
 from planner.solver import out_of_reach
@@ -15,6 +17,8 @@ TOLERANCE = 0.01
 """Relative: how much faster and cheaper at once a plan may be that is not on the frontier."""
 TIME_LIMIT_S = 110.0
 """Then the tolerance is as proven until then."""
+_FASTEST_SHARE = 0.5
+"""Of that, at most, to prove what the fastest plans take."""
 _STEPS = 64
 """Between the tolerance asked for and none at all, how finely it is told what was proven when time was up."""
 
@@ -87,9 +91,13 @@ def find_frontier(
         FuncpipeError: the time limit passed before any plan was found.
     """
     goal = _Beyond(tolerance)
-    search = Search(problems, goal, time_limit_s)
-    search.run()
-    left = list(search.open_windows())
+    begin = monotonic()
+    low_s = _fastest_s(problems, goal, tolerance, time_limit_s * _FASTEST_SHARE)
+    left: list[tuple[float, float]] = []
+    if low_s < inf:
+        search = Search(problems, goal, time_limit_s - (monotonic() - begin), low_s)
+        search.run()
+        left = list(search.open_windows())
     if not goal.points:
         if left:
             raise FuncpipeError(
@@ -98,6 +106,39 @@ def find_frontier(
             )
         raise UserInputError(out_of_reach(problems[0]))
     return Frontier(tuple(goal.points), _proven(goal, tolerance, left))
+
+
+class _Faster:
+    """Plans that are faster than all that are met by more than a tolerance. What they cost is not looked at."""
+
+    usd_weight, time_weight, one = 0.0, 1.0, True
+    time_share = 0.1
+    rivals = 1
+
+    def __init__(self, tolerance: float, beyond: _Beyond, objective: Objective) -> None:
+        self._tolerance, self._beyond, self._objective = tolerance, beyond, objective
+
+    def limit(self, low_s: float) -> float:
+        points = self._beyond.points
+        return points[0].iteration_s / (1 + self._tolerance) if points else inf
+
+    def longest_s(self, least_rate: float) -> float:
+        return self.limit(0.0) / least_rate
+
+    def meet(self, problem: Problem, stages: Sequence[StageCosts]) -> None:
+        self._beyond.meet(replace(problem, objective=self._objective), stages)
+
+
+def _fastest_s(problems: Sequence[Problem], goal: _Beyond, tolerance: float, time_limit_s: float) -> float:
+    """No plan is faster; infinite when there is no plan.
+
+    That is proven first, as the search by cost has no limit where no plan as fast is met.
+    """
+    faster = _Faster(tolerance, goal, problems[0].objective)
+    by_time = Objective(usd_weight=0, time_weight=1)
+    search = Search([replace(problem, objective=by_time) for problem in problems], faster, time_limit_s)
+    search.run()
+    return min([faster.limit(0.0), *(bound for _, bound in search.open_windows())])
 
 
 def _proven(goal: _Beyond, tolerance: float, left: list[tuple[float, float]]) -> float:

@@ -51,13 +51,13 @@ class Rests:
     Args:
         sums: least w·r + p, a row per weight ``at``, a column per node; infinite where nothing is known.
         least: lower bounds of r.
+        times: of these lines' ``corners``.
     """
 
-    def __init__(self, sums: numpy.ndarray, at: numpy.ndarray, least: numpy.ndarray) -> None:
+    def __init__(self, sums: numpy.ndarray, at: numpy.ndarray, least: numpy.ndarray, times: numpy.ndarray) -> None:
         self._sums, self._slopes, self._least = sums, 1 / at[1:], least
         self.fastest = sums[0]
         """Seconds, at least."""
-        _, times = corners(sums, at, least)
         turns = numpy.where(numpy.isfinite(times[1:-1]), times[1:-1], 0.0)
         turns = numpy.maximum.accumulate(numpy.maximum(turns, 0.0), axis=0)
         # Where a line of each node meets the next: all nodes in one ascending row, each in a range of its own.

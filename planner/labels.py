@@ -14,7 +14,7 @@ unwanted, by the bounds of what may stand before it (``windows``); or when anoth
 in everything that the objective and the limits see. In a window queues below its least ones are as good as these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -77,7 +77,7 @@ class Labels:
             sums.append(bounds.work_before)
         sums = [bounds.wanting(each) for each in sums]
         self.corners = [corners(each, bounds.at, least) for each in sums]
-        self.rests = [Rests(each, bounds.at, least) for each in sums]
+        self.rests = [Rests(each, bounds.at, least, times) for each, (_, times) in zip(sums, self.corners, strict=True)]
         self.seen = self._seen()
 
     def _seen(self) -> list[int]:
@@ -207,8 +207,9 @@ class Labels:
             least_rate = numpy.maximum(least_rate, rests.rate(node, seconds))
         return rows[fast & ((rate[rows] + least_rate) * least_s < room[rows])]
 
-    def plans(self, most: int) -> list[list[int]] | None:
-        """Plans that may be wanted, the best first, as numbers of candidates; None when ``most`` is not enough.
+    def plans(self, most: int, late: Callable[[], bool]) -> list[list[int]] | None:
+        """Plans that may be wanted, the best first, as numbers of candidates; None when ``most`` is not enough, or it
+        is too late for more.
 
         Of plans that are no faster and no better than ``rivals`` others none is among them.
         """
@@ -228,7 +229,7 @@ class Labels:
                 new = self.extended(layers[boundary], here[begin : begin + block])
                 good = self.promising(new)
                 self.looked_at += len(good)
-                if self.looked_at > most:
+                if self.looked_at > most or late():
                     return None
                 firsts = options.first[new.candidate[good]]
                 for first in numpy.unique(firsts):

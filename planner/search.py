@@ -62,10 +62,14 @@ class Goal(Protocol):
 
 
 class Search:
-    """One search; ``open`` are bounds of what it has not looked at."""
+    """One search; ``open`` are bounds of what it has not looked at.
 
-    def __init__(self, problems: Sequence[Problem], goal: Goal, time_limit_s: float) -> None:
-        self.goal, self.deadline = goal, monotonic() + time_limit_s
+    Args:
+        low_s: no plan is faster.
+    """
+
+    def __init__(self, problems: Sequence[Problem], goal: Goal, time_limit_s: float, low_s: float = 0.0) -> None:
+        self.goal, self._deadline, self._low_s = goal, monotonic() + time_limit_s, low_s
         self.options = with_own_stages([options_of(problem) for problem in problems if problem.candidates])
         self.windows_seen = self.partial_plans_seen = 0
         self._numbers = count()
@@ -75,12 +79,12 @@ class Search:
     def run(self) -> None:
         for problem, stages in begin(self.options, self.goal.one):
             self.goal.meet(problem, stages)
-            if monotonic() > self.deadline:
+            if self._late():
                 break
         for options in self.options:
             high_s = self.goal.longest_s(self.goal.time_weight + float(options.rate.min()))
-            self._push(0.0, whole(options, min(high_s, _worst_s(options))))
-        while self._open and monotonic() < self.deadline:
+            self._push(0.0, whole(options, self._low_s, min(high_s, _worst_s(options))))
+        while self._open and not self._late():
             _, _, bound, window = heapq.heappop(self._open)
             if bound < self.goal.limit(window.low_s):
                 self._look(bound, window)
@@ -88,6 +92,9 @@ class Search:
     def open_windows(self) -> Iterator[tuple[float, float]]:
         """(least time, lower bound of the objective) of the windows that are left when time was up."""
         return ((window.low_s, bound) for _, _, bound, window in self._open)
+
+    def _late(self) -> bool:
+        return monotonic() >= self._deadline
 
     def _push(self, bound: float, window: Window | None) -> None:
         if window is not None:
@@ -123,7 +130,7 @@ class Search:
         if len(rows) <= FEW or max(widths) <= NARROW:
             most = MOST * MORE**window.failures if max(widths) > _SHORTEST else 1 << 62
             labels = Labels(bounds, rows, goal.time_weight, limit, goal.rivals)
-            plans = labels.plans(most)
+            plans = labels.plans(most, self._late)
             self.partial_plans_seen += labels.looked_at
             if plans is not None:
                 for plan in plans:

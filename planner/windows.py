@@ -49,10 +49,10 @@ class Window:
         return self.options.forward_queue[rows], self.options.backward_queue[rows]
 
 
-def whole(options: Options, high_s: float) -> Window:
-    """Every plan that takes at most ``high_s``."""
+def whole(options: Options, low_s: float, high_s: float) -> Window:
+    """Every plan that takes ``low_s`` to ``high_s``."""
     lows = (float(options.forward_queue.min()), float(options.backward_queue.min()))
-    return Window(options, numpy.arange(len(options.rate)), 0.0, high_s, lows)
+    return Window(options, numpy.arange(len(options.rate)), low_s, high_s, lows)
 
 
 class Bounds:

@@ -5,6 +5,7 @@ import pytest
 from planner.frontier import find_frontier
 from planner.job import Limits, Objective
 from planner.problem import build_problem
+from planner.search import Search
 from planner.solver import solve
 from runtime.errors import UserInputError
 from tests.planner.brute_force import cost_model, every_plan
@@ -49,3 +50,27 @@ def test_the_ends_are_the_fastest_and_the_cheapest_plan():
 def test_too_many_partial_plans_are_told():
     model = cost_model(random_profile(random.Random(2), layers=6))
     assert find_frontier([build_problem(model, Objective(), Limits())], 1e-6, time_limit_s=0.0).tolerance > 1e-6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_search_begins_where_no_plan_is_faster(seed, monkeypatch):
+    generator = random.Random(seed)
+    limits = random_limits(generator).model_copy(update={"memory_mb": [3538, 10240]})
+    problem = build_problem(cost_model(random_profile(generator, layers=4)), Objective(), limits)
+    fastest_s = min((problem.iteration_s(plan) for plan in every_plan(problem)), default=None)
+    begun = []
+
+    class Noted(Search):
+        def __init__(self, problems, goal, time_limit_s, low_s=0.0):
+            begun.append(low_s)
+            super().__init__(problems, goal, time_limit_s, low_s)
+
+    monkeypatch.setattr("planner.frontier.Search", Noted)
+    if fastest_s is None:
+        with pytest.raises(UserInputError, match="no plan is within the limits"):
+            find_frontier([problem], 0.05)
+        assert begun == [0.0], "nothing is left to look for"
+        return
+    found = find_frontier([problem], 0.05)
+    assert fastest_s / 1.06 <= begun[1] <= fastest_s
+    assert all(point.problem == problem for point in found.points), "with the objective that was asked"

@@ -4,7 +4,7 @@ import random
 import numpy
 import pytest
 
-from planner.hulls import Rests, weights
+from planner.hulls import Rests, corners, weights
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -17,7 +17,7 @@ def test_what_is_done_by_a_time_costs_at_least_the_rate_that_its_hull_says(seed)
     ]
     sums = numpy.array([[min(w * rate + time for rate, time in points) for points in nodes] for w in at])
     least = numpy.array([min(rate for rate, _ in points) for points in nodes])
-    rests = Rests(sums, at, least)
+    rests = Rests(sums, at, least, corners(sums, at, least)[1])
     for node, points in enumerate(nodes):
         for _, until_s in points:
             bound = float(rests.rate(numpy.array([node]), numpy.array([until_s]))[0])
@@ -31,6 +31,7 @@ def test_what_is_done_by_a_time_costs_at_least_the_rate_that_its_hull_says(seed)
 def test_of_a_node_that_no_plan_reaches_nothing_is_fast_enough():
     at = weights(1.0)
     sums = numpy.array([[2.0 + w, math.inf] for w in at])
-    rests = Rests(sums, at, numpy.array([1.0, 0.0]))
+    least = numpy.array([1.0, 0.0])
+    rests = Rests(sums, at, least, corners(sums, at, least)[1])
     assert rests.fastest.tolist() == [2.0, math.inf]
     assert rests.rate(numpy.array([0]), numpy.array([2.0])).tolist() == pytest.approx([1.0])
