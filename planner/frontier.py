@@ -19,6 +19,8 @@ TIME_LIMIT_S = 110.0
 """Then the tolerance is as proven until then."""
 _FASTEST_SHARE = 0.5
 """Of that, at most, to prove what the fastest plans take."""
+_ABOVE = 1 + 1e-9
+"""So that the fastest plan met is within the tolerance of what is proven, whatever the last bits."""
 _STEPS = 64
 """Between the tolerance asked for and none at all, how finely it is told what was proven when time was up."""
 
@@ -120,7 +122,7 @@ class _Faster:
 
     def limit(self, low_s: float) -> float:
         points = self._beyond.points
-        return points[0].iteration_s / (1 + self._tolerance) if points else inf
+        return points[0].iteration_s / (1 + self._tolerance) * _ABOVE if points else inf
 
     def longest_s(self, least_rate: float) -> float:
         return self.limit(0.0) / least_rate

@@ -44,3 +44,8 @@ def test_the_same_plans_in_the_same_order():
     problems = space(5)
     first, second = (list(begin([options_of(problem) for problem in problems], True)) for _ in range(2))
     assert first == second
+
+
+def test_a_bounded_number_of_workers_is_kept_to_and_used():
+    problems = space(6, max_concurrency=5, max_stages=3)
+    assert best_of(problems) <= 1.02 * solve(problems).objective
