@@ -21,7 +21,7 @@ def bounded(seed, **limits):
     plans = list(every_plan(problem))
     best = min(value(problem, plan) for plan in plans)
     seconds = min((value(problem, plan), problem.iteration_s(plan)) for plan in plans)[1]
-    bounds = Bounds(whole(options_of(problem), 2 * seconds), weights(seconds / (best / seconds)))
+    bounds = Bounds(whole(options_of(problem), 0.0, 2 * seconds), weights(seconds / (best / seconds)))
     return problem, plans, best, bounds
 
 
