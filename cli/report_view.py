@@ -31,6 +31,10 @@ def _megabytes(value: float | None) -> str:
     return "not measured" if value is None else f"{value:,.0f}"
 
 
+def _usd(value: float) -> str:
+    return f"{value:.6f}" if value >= 5e-7 else f"{value:.1e}"
+
+
 def _table(title: str, *columns: str, right: tuple[int, ...] = ()) -> FittingTable:
     table = FittingTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
     for index, column in enumerate(columns):
@@ -93,9 +97,11 @@ def _memory(report: "Report") -> FittingTable:
 
 def _bill(report: "Report") -> FittingTable:
     title = "Cost" if report.kind == "aws" else "The same run on AWS would have cost"
-    table = _table(f"{title} (list prices of us-east-1)", "item", "quantity", "unit price", "USD", right=(1, 2, 3))
+    table = _table(
+        f"{title} (list prices of {report.region})", "item", "quantity", "unit price", "USD", right=(1, 2, 3)
+    )
     for line in report.bill.lines:
-        table.add_row(line.item, f"{line.quantity:,.6g} {line.unit}", f"{line.unit_usd:.4g}", f"{line.usd:.6f}")
+        table.add_row(line.item, f"{line.quantity:,.6g} {line.unit}", f"{line.unit_usd:.4g}", _usd(line.usd))
     table.add_row("total", "", "", f"{report.bill.total_usd:.6f}", style="bold")
     return table
 

@@ -7,9 +7,7 @@ from constructs import Construct
 
 from infra.acknowledgements import acknowledge_artifacts
 from infra.private_bucket import PrivateBucket
-
-_UNDO = Duration.days(3)
-"""A weekend: for so long, what was deleted or overwritten by mistake can be brought back, and is paid for."""
+from runtime.closing import DELETED_KEPT_S
 
 
 class ArtifactBucket(PrivateBucket):
@@ -29,7 +27,9 @@ class ArtifactBucket(PrivateBucket):
             encryption_key=encryption_key,
             versioned=True,
             lifecycle_rules=[
-                s3.LifecycleRule(noncurrent_version_expiration=_UNDO, expired_object_delete_marker=True),
+                s3.LifecycleRule(
+                    noncurrent_version_expiration=Duration.seconds(DELETED_KEPT_S), expired_object_delete_marker=True
+                ),
             ],
         )
         acknowledge_artifacts(self)

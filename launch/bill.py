@@ -6,26 +6,31 @@ from dataclasses import dataclass
 from launch.billed import Invocation
 from launch.run_records import RunRecords
 from launch.status import worker_seconds
-from planner.forecast import transitions
+from launch.stored import stored
+from planner.bills import list_prices, transitions
 from planner.platforms import PLATFORMS
-from planner.price_list import PriceList, price_list
 from planner.pricing import (
     Bill,
     bill,
+    gb_months,
     gb_seconds,
     lambda_compute,
     lambda_init,
     lambda_requests,
     lambda_tmp,
     logs,
+    s3_bytes,
+    s3_deleted,
     s3_empty_gets,
     s3_gets,
     s3_lists,
     s3_puts,
+    s3_storage,
     state_transitions,
     tmp_gb_seconds,
 )
-from runtime.manifest import Manifest
+from runtime.closing import DELETED_KEPT_S
+from runtime.manifest import ListPrices, Manifest
 from runtime.records import Traffic
 
 
@@ -35,10 +40,9 @@ def traffic_of(records: RunRecords) -> Traffic:
     return Traffic(**{name: sum(getattr(traffic, name) for traffic in each) for name in Traffic.model_fields})
 
 
-def list_prices(manifest: Manifest) -> PriceList:
-    """Prices of what the manifest has none of its own for: those of its platform, where the kit has that."""
-    known = PLATFORMS.get(manifest.platform)
-    return known.prices if known else price_list()
+def listed_prices(manifest: Manifest) -> ListPrices:
+    """The manifest's; where an older one has none, those of its platform, or of the first of the kit's."""
+    return manifest.spending.listed or list_prices(PLATFORMS.get(manifest.platform, PLATFORMS["aws-lambda"]))
 
 
 def bill_by_records(records: RunRecords, now: float) -> tuple[Bill, str]:
@@ -50,7 +54,7 @@ def bill_by_records(records: RunRecords, now: float) -> tuple[Bill, str]:
     basis = (
         f"{len(seconds)} worker runs, each from entering its handler to its end as measured here, and before that the "
         "start of its process, times the memory of its stage in the manifest; storage requests as made here; "
-        f"{_LEFT_OUT}, nor what functions log"
+        f"{_LEFT_OUT}; nor is what functions log"
     )
     made = _Made(
         compute_gb_s=sum(gb_seconds(stages[stage].memory_mb, spent) for stage, spent in ran),
@@ -81,7 +85,11 @@ def bill_by_reports(
     return _bill(records, made), basis
 
 
-_LEFT_OUT = "requests of workers that left no summary are not included, nor is storage by the month"
+_LEFT_OUT = (
+    "storage in the artifact bucket until the run's end by what its records say, and for another "
+    f"{DELETED_KEPT_S // 86_400} days the old versions of what it deleted; requests of workers that left no summary "
+    "are not included, nor is what the run has left in the bucket, by the month"
+)
 
 
 @dataclass(frozen=True)
@@ -97,18 +105,22 @@ class _Made:
 
 def _bill(records: RunRecords, made: _Made) -> Bill:
     traffic, manifest = traffic_of(records), records.manifest
-    own, listed = manifest.spending.prices, list_prices(manifest)
+    own, listed, kept = manifest.spending.prices, listed_prices(manifest), stored(records)
+    entered = transitions(len(manifest.stages), manifest.workers, len(records.gangs))
     return bill(
         [
             lambda_compute(made.compute_gb_s, manifest.architecture, own.usd_per_gb_s),
             lambda_init(made.init_gb_s, manifest.architecture, own.usd_per_gb_s),
             lambda_tmp(made.tmp_gb_s, own.usd_per_tmp_gb_s),
-            lambda_requests(made.invocations, listed),
+            lambda_requests(made.invocations, listed.usd_per_request),
             s3_puts(traffic.puts, own.usd_per_put),
             s3_lists(traffic.lists, own.usd_per_put),
             s3_gets(traffic.gets - traffic.empty_gets, own.usd_per_get),
             s3_empty_gets(traffic.empty_gets, own.usd_per_get),
-            state_transitions(transitions(len(manifest.stages), manifest.workers, len(records.gangs)), listed),
-            logs(made.log_bytes, listed),
+            *s3_bytes(traffic.bytes_up, traffic.bytes_down, listed.usd_per_gb_up, listed.usd_per_gb_down),
+            s3_storage(gb_months(kept.byte_s, 1.0), listed.usd_per_gb_month),
+            s3_deleted(gb_months(kept.deleted_bytes, DELETED_KEPT_S), listed.usd_per_gb_month),
+            state_transitions(entered, listed.usd_per_transition),
+            logs(made.log_bytes, listed.usd_per_gb_logged),
         ]
     )

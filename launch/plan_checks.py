@@ -53,8 +53,10 @@ def _bandwidth(manifest: Manifest) -> Check:
 
 def _price(manifest: Manifest) -> Check:
     predicted = manifest.predicted
+    listed = manifest.spending.listed
+    priced = f"list prices of {listed.region}" if listed else "list prices"
     found = f"{predicted.usd_total:.4g} USD predicted for {manifest.iterations} iterations, {predicted.total_s:.0f} s"
-    return passed("price", f"{found} (list prices of us-east-1; `funcpipe explain` itemises)")
+    return passed("price", f"{found} ({priced}; `funcpipe explain` itemises)")
 
 
 def _budget(manifest: Manifest) -> Check:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launch.bill import traffic_of
+from launch.bill import listed_prices, traffic_of
 from launch.evaluation import Evaluation
 from launch.run_records import Gang, RunRecords
 from launch.status import RunState, RunStatus, losses
@@ -62,6 +62,8 @@ class Report:
     failures: tuple[Failure, ...]
     bill: Bill
     bill_basis: str
+    region: str
+    """Whose list prices the bill is made of."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -81,7 +83,7 @@ class Report:
             "memory": [asdict(stage) for stage in self.memory],
             "traffic": self.traffic.model_dump(),
             "failures": [failure.model_dump(mode="json") for failure in self.failures],
-            "bill": {**self.bill.to_dict(), "basis": self.bill_basis},
+            "bill": {**self.bill.to_dict(), "basis": self.bill_basis, "region": self.region},
         }
 
 
@@ -113,6 +115,7 @@ def make_report(
         failures=status.failures,
         bill=priced[0],
         bill_basis=priced[1],
+        region=listed_prices(records.manifest).region,
     )
 
 

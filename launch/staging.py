@@ -72,6 +72,8 @@ def stage_run(
         commit = copied_commit(resume, before, artifacts, run, tell)
     else:
         commit = _initial_commit(model, artifacts, run)
+    sizes = {held.key: held.bytes for held in artifacts.held(keys.layers_prefix(run))}
+    commit = commit.model_copy(update={"layer_bytes": [sizes[keys.layer(run, name)] for name in commit.layers]})
     put_once(artifacts, keys.commit(run, keys.INITIAL), commit.model_dump_json().encode())
 
 

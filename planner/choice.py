@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
+from planner.bills import run_bill
 from planner.forecast import Forecast
 from planner.frontier import TOLERANCE, find_frontier
 from planner.job import DEFAULT_MEMORY_MB, Job, Limits
@@ -98,7 +99,7 @@ def run_of(job: Job, forecast: Forecast) -> Run:
     forecast = forecast.over(iterations, job.limits.max_segment_iterations)
     segment = forecast.segment_plan(iterations, job.limits.max_segment_iterations, job.run.max_attempts)
     segments = -(-iterations // segment.iterations)
-    usd = forecast.run_bill(iterations, segments).total_usd
+    usd = run_bill(forecast, iterations, segments, job.run.checkpoints_kept).total_usd
     return Run(forecast, iterations, segment, forecast.total_s(iterations, segments), usd)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from planner.bills import iteration_bill, run_bill
 from planner.candidates import Candidates
 from planner.choice import with_limits
 from planner.forecast import Forecast, check_same, forecast_of
@@ -177,8 +178,8 @@ def explain(
         head_room=HEAD_ROOM,
         slowest_stage=max(range(len(stages)), key=lambda index: max(stages[index].lanes_s.values())),
         stages=stages,
-        iteration_bill=forecast.iteration_bill(),
-        run_bill=forecast.run_bill(manifest.iterations, manifest.segments),
+        iteration_bill=iteration_bill(forecast),
+        run_bill=run_bill(forecast, manifest.iterations, manifest.segments, manifest.checkpoints_kept),
         budget_usd=manifest.spending.budget_usd,
         attempt_at_most_usd=manifest.spending.segment_at_most_usd,
         gap=manifest.predicted.gap,

@@ -1,4 +1,4 @@
-"""What a chosen plan will do: its iteration by simulation, its segments, and its bill."""
+"""What a chosen plan will do: its iteration by simulation, and its segments. Its bills are in ``planner.bills``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,24 +6,6 @@ from functools import cached_property
 
 from planner.cost_model import CostModel
 from planner.platforms import PLATFORMS, Platform
-from planner.pricing import (
-    Bill,
-    BillLine,
-    bill,
-    gb_months,
-    lambda_compute,
-    lambda_init,
-    lambda_requests,
-    lambda_tmp,
-    logs,
-    s3_bytes,
-    s3_empty_gets,
-    s3_gets,
-    s3_puts,
-    s3_storage,
-    state_transitions,
-    tmp_gb_seconds,
-)
 from planner.profile_format import Profile
 from planner.rounding import significant
 from planner.sample_loads import sample_loads
@@ -33,27 +15,15 @@ from planner.stage_memory import StageMemory
 from runtime.batches import micro_batches
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S, LAMBDA_RAMP_ENVIRONMENTS, LAMBDA_RAMP_S
-from runtime.manifest import Architecture, DatasetFacts, Manifest, Prices, SegmentPlan, Spending, StagePrediction
+from runtime.manifest import Architecture, DatasetFacts, Manifest, SegmentPlan, StagePrediction
 from runtime.schedule import ScheduleName, kept_at_once
 
 SAFETY = 2.0
 """A segment is planned to take at most the functions' life time over this: the prediction may be wrong by as much."""
 USABLE_LIFE = 0.9
 """Of the life time; the rest is the worker's own reserve for the checkpoint."""
-CHECKPOINTS_AT_ONCE = 3
-"""In storage while a run lasts: the two that a job keeps by default, and the one being written."""
-LOG_BYTES = 1_060
-"""Of one worker in one segment, as CloudWatch bills them: its own first and last line, and Lambda's three, as they come
-out for examples/digits, with 26 bytes for each. Not metrics, nor what the model prints."""
 STALL_ITERATIONS = 20
 SHORTEST_STALL_S = 60.0
-
-
-def transitions(stages: int, workers: int, segments: int) -> int:
-    """State transitions of a run without failures: every state that the workflow enters, start and end included."""
-    # Prepare, the last state; of each segment Segment, its stages and workers, Read the outcome, Committed?, Why did it
-    # end?; between two of them Next segment, Room in this execution?
-    return 2 + segments * (4 + stages + workers) + 2 * max(0, segments - 1)
 
 
 def kept_micro_batches(
@@ -219,83 +189,12 @@ class Forecast:
             attempts=attempts,
         )
 
-    def spending(self, budget_usd: float | None) -> Spending:
-        """The manifest's prices, and what one attempt at a segment may cost at worst.
-
-        The worst case is that every worker hangs until Lambda ends it, after as many storage requests as a segment of
-        that length would make were iterations ``SAFETY`` times as fast as predicted.
-        """
-        life_s, stages = LAMBDA_MAX_TIMEOUT_S, self.stages
-        prices, storage = self.model.platform.prices, self.model.platform.storage_prices
-        more = transitions(len(stages), self.workers, 2) - transitions(len(stages), self.workers, 1)
-        attempt = [lambda_requests(self.workers, prices), state_transitions(more, prices)]
-        iterations = SAFETY * life_s / self.iteration_s if self.iteration_s else 0.0
-        worst = bill([*self._lines(life_s, iterations), *attempt])
-        return Spending(
-            budget_usd=budget_usd,
-            prices=Prices(
-                usd_per_gb_s=prices.lambda_.usd_per_gb_s.of(self.architecture),
-                usd_per_tmp_gb_s=prices.lambda_.usd_per_tmp_gb_s,
-                usd_per_put=storage.usd_per_put,
-                usd_per_get=storage.usd_per_get,
-                usd_per_attempt=significant(bill(attempt).total_usd),
-            ),
-            segment_at_most_usd=significant(worst.total_usd),
-        )
-
     def total_s(self, iterations: int, segments: int) -> float:
         """Wall time of the run: its segments one after the other, each from an empty pipeline."""
         length = -(-iterations // segments)
         whole, rest = divmod(iterations, length)
         replayed_s = whole * self.simulation.time_s(length) + self.simulation.time_s(rest)
         return replayed_s + segments * self.segment_overhead_s
-
-    def iteration_bill(self) -> Bill:
-        """What one iteration costs, by item."""
-        return bill(self._lines(self.iteration_s, 1))
-
-    def run_bill(self, iterations: int, segments: int) -> Bill:
-        """What the run costs, by item. Not in it: storage after the run, monitoring, and the upload of the data."""
-        prices = self.model.platform.prices
-        seconds = self.total_s(iterations, segments)
-        init_s = self.model.platform.start_up_s * segments
-        memory_gb = sum(stage.memory_gb for stage in self.stages)
-        kept = sum(self.memory(index).weights + self.memory(index).optimizer for index in range(len(self.stages)))
-        return bill(
-            [
-                self._compute(seconds - init_s),
-                lambda_init(memory_gb * init_s, self.architecture, self.model.usd_per_gb_s),
-                self._tmp(seconds),
-                *self._storage_lines(iterations),
-                lambda_requests(self.workers * segments, prices),
-                state_transitions(transitions(len(self.stages), self.workers, segments), prices),
-                s3_storage(gb_months(CHECKPOINTS_AT_ONCE * kept, seconds), prices.standard),
-                logs(self.workers * segments * LOG_BYTES, prices),
-            ]
-        )
-
-    def _compute(self, seconds: float) -> BillLine:
-        memory_gb = sum(stage.memory_gb for stage in self.stages)
-        return lambda_compute(seconds * memory_gb, self.architecture, self.model.usd_per_gb_s)
-
-    def _tmp(self, seconds: float) -> BillLine:
-        billed = sum(stage.replicas * tmp_gb_seconds(stage.ephemeral_storage_mb, seconds) for stage in self.stages)
-        return lambda_tmp(billed, self.model.platform.prices.lambda_.usd_per_tmp_gb_s)
-
-    def _lines(self, seconds: float, iterations: float) -> list[BillLine]:
-        """Of all workers for ``seconds``, in which they do so many iterations."""
-        return [self._compute(seconds), self._tmp(seconds), *self._storage_lines(iterations)]
-
-    def _storage_lines(self, iterations: float) -> list[BillLine]:
-        """What so many iterations ask of the inboxes, by kind of request."""
-        storage = self.model.platform.storage_prices
-        bytes_up, bytes_down = sum(s.bytes_up for s in self.stages), sum(s.bytes_down for s in self.stages)
-        return [
-            s3_puts(iterations * sum(stage.puts for stage in self.stages), storage.usd_per_put),
-            s3_gets(iterations * sum(stage.gets for stage in self.stages), storage.usd_per_get),
-            s3_empty_gets(iterations * sum(self.simulation.empty_gets), storage.usd_per_get),
-            *s3_bytes(iterations * bytes_up, iterations * bytes_down, storage),
-        ]
 
 
 def check_same(what: str, planned: str, given: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from planner.bills import spending
 from planner.choice import Asked, Run, choose, with_limits
 from planner.forecast import Forecast
 from planner.job import Job
@@ -128,7 +129,7 @@ def manifest_of(
             stages=_stages(forecast),
             segment=run.segment,
             checkpoints_kept=job.run.checkpoints_kept,
-            spending=forecast.spending(job.run.budget_usd),
+            spending=spending(forecast, job.run.budget_usd),
             package=PackageSpec(source=source, requirements=job.package.requirements),
             on_destroy=job.package.on_destroy,
             evaluation=job.effective_evaluation,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from runtime.manifest import Architecture
+from runtime.manifest import Architecture, Region
 from runtime.spec import NonNegative, Positive, Strict
 
 FOLDER = Path(__file__).parent / "price_lists"
@@ -15,7 +15,6 @@ DEFAULT_REGION = "us-east-1"
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="on which the source was read")]
 Source = Annotated[str, Field(min_length=1, max_length=200)]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 
 
 class Sourced(Strict):

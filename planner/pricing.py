@@ -1,4 +1,4 @@
-"""Bills made of AWS list prices (``planner.price_list``), and what EC2 instances cost. No torch, no network.
+"""Bills made of AWS list prices, and what EC2 instances cost. No torch, no network.
 
 EC2 prices are us-east-1's, on demand, Linux, in USD before taxes and discounts, from
   docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html, column "On-Demand
@@ -8,7 +8,6 @@ EC2 prices are us-east-1's, on demand, Linux, in USD before taxes and discounts,
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from planner.price_list import PriceList, StoragePrices
 from runtime.limits import LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
 
@@ -100,8 +99,8 @@ def lambda_init(quantity_gb_s: float, architecture: Architecture, usd_per_gb_s: 
     return BillLine(f"Lambda init ({architecture.value})", quantity_gb_s, "GB-s", usd_per_gb_s)
 
 
-def lambda_requests(invocations: float, prices: PriceList) -> BillLine:
-    return BillLine("Lambda requests", invocations, "request", prices.lambda_.usd_per_request)
+def lambda_requests(invocations: float, usd_per_request: float) -> BillLine:
+    return BillLine("Lambda requests", invocations, "request", usd_per_request)
 
 
 def lambda_tmp(quantity_gb_s: float, usd_per_gb_s: float) -> BillLine:
@@ -128,21 +127,26 @@ def s3_empty_gets(requests: float, usd_per_get: float) -> BillLine:
     return BillLine("S3 GET, nothing there yet", requests, "request", usd_per_get)
 
 
-def s3_bytes(bytes_up: float, bytes_down: float, storage: StoragePrices) -> list[BillLine]:
+def s3_bytes(bytes_up: float, bytes_down: float, usd_per_gb_up: float, usd_per_gb_down: float) -> list[BillLine]:
     """What a storage class bills by the byte; nothing of S3 Standard from the same region."""
     lines = []
     for item, count, price in (
-        ("S3 upload", bytes_up, storage.usd_per_gb_up),
-        ("S3 retrieval", bytes_down, storage.usd_per_gb_down),
+        ("S3 upload", bytes_up, usd_per_gb_up),
+        ("S3 retrieval", bytes_down, usd_per_gb_down),
     ):
         if price:
             lines.append(BillLine(item, count / BYTES_PER_GB, "GB", price))
     return lines
 
 
-def s3_storage(quantity_gb_months: float, storage: StoragePrices) -> BillLine:
-    """Objects while a run lasts, from ``gb_months``."""
-    return BillLine("S3 storage", quantity_gb_months, "GB-month", storage.usd_per_gb_month)
+def s3_storage(quantity_gb_months: float, usd_per_gb_month: float) -> BillLine:
+    """The artifact bucket's objects while a run lasts, from ``gb_months``."""
+    return BillLine("S3 storage", quantity_gb_months, "GB-month", usd_per_gb_month)
+
+
+def s3_deleted(quantity_gb_months: float, usd_per_gb_month: float) -> BillLine:
+    """Checkpoints that a run has deleted, as the old versions that the artifact bucket keeps of them for some days."""
+    return BillLine("S3 storage, deleted checkpoints", quantity_gb_months, "GB-month", usd_per_gb_month)
 
 
 def virtual_machine(machine: VirtualMachine, seconds: float) -> BillLine:
@@ -150,10 +154,10 @@ def virtual_machine(machine: VirtualMachine, seconds: float) -> BillLine:
     return BillLine(f"EC2 {machine.name}", seconds / 3600, "hour", machine.usd_per_hour)
 
 
-def state_transitions(transitions: float, prices: PriceList) -> BillLine:
-    return BillLine("Step Functions transitions", transitions, "transition", prices.states.usd_per_transition)
+def state_transitions(transitions: float, usd_per_transition: float) -> BillLine:
+    return BillLine("Step Functions transitions", transitions, "transition", usd_per_transition)
 
 
-def logs(bytes_taken_in: float, prices: PriceList) -> BillLine:
+def logs(bytes_taken_in: float, usd_per_gb: float) -> BillLine:
     """What functions write to CloudWatch Logs."""
-    return BillLine("CloudWatch Logs", bytes_taken_in / BYTES_PER_GB, "GB", prices.logs.usd_per_gb)
+    return BillLine("CloudWatch Logs", bytes_taken_in / BYTES_PER_GB, "GB", usd_per_gb)

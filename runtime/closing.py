@@ -11,6 +11,9 @@ from runtime.records import Commit, WorkerSummary
 from runtime.store import Store, StoreUnavailable
 
 _SWEEPERS = 4
+DELETED_KEPT_S = 3 * 86_400
+"""For so long the artifact bucket keeps, and bills, a version that was deleted or overwritten: a weekend, in which a
+mistake can be undone (``infra.artifact_bucket``). Whole days, as S3's lifecycle rules count."""
 
 
 def files_of(summaries: Iterable[WorkerSummary], layers: int, end: int) -> list[str]:

@@ -15,7 +15,7 @@ from runtime import keys
 from runtime.manifest import parse_manifest
 from runtime.pacing import IN_FLIGHT
 from runtime.records import Commit, WorkerEvent, parse_outcome
-from runtime.store import Body, Data, Found, Store, StoreUnavailable
+from runtime.store import Body, Data, Found, Held, Store, StoreUnavailable
 
 
 class StoreAhead(Store):
@@ -56,8 +56,8 @@ class StoreAhead(Store):
     def delete(self, key: str) -> None:
         self._store.delete(key)
 
-    def list(self, prefix: str) -> Iterator[str]:
-        return self._store.list(prefix)
+    def held(self, prefix: str) -> Iterator[Held]:
+        return self._store.held(prefix)
 
     def close(self) -> None:
         """Ends the threads, and lets go of what nobody has asked for."""

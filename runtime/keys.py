@@ -221,10 +221,15 @@ def stop(run: str) -> str:
     return f"{run_prefix(run)}stop.json"
 
 
+def data_prefix(digest: str) -> str:
+    """Of a data set's shards and their index."""
+    return f"data/{digest}/"
+
+
 def data_index(digest: str) -> str:
-    return f"data/{digest}/index.json"
+    return f"{data_prefix(digest)}index.json"
 
 
 def data_shard(digest: str, split: str, field: str, shard: int) -> str:
     """``split`` is "train" or "test", ``field`` is "input" or "target"."""
-    return f"data/{digest}/{split}-{field}-{shard:05d}.safetensors"
+    return f"{data_prefix(digest)}{split}-{field}-{shard:05d}.safetensors"

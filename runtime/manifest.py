@@ -47,6 +47,7 @@ destroy) of CloudFormation's 500 per stack; what all share is 10, with monitorin
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 JobName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")]
 Requirement = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.+!_-]+)?$")
@@ -165,11 +166,24 @@ class Prices(Strict):
     usd_per_attempt: NonNegative = Field(description="invocations, and the workflow's transitions, of one gang")
 
 
+class ListPrices(Strict):
+    """USD of what else AWS bills a run for, as of the planning: with these a report is priced."""
+
+    region: Region = Field(description="whose public list prices these are, and those of ``Prices``")
+    usd_per_request: NonNegative = Field(description="of Lambda")
+    usd_per_transition: NonNegative = Field(description="of Step Functions")
+    usd_per_gb_up: NonNegative = Field(description="into the inboxes")
+    usd_per_gb_down: NonNegative = Field(description="out of the inboxes")
+    usd_per_gb_month: NonNegative = Field(description="in the artifact bucket")
+    usd_per_gb_logged: NonNegative
+
+
 class Spending(Strict):
     """What a run may cost, and how that is counted (``runtime.spending``)."""
 
     budget_usd: Positive | None = Field(description="the run stops, with a checkpoint, before it would cost more")
     prices: Prices
+    listed: ListPrices | None = Field(None, description="null: those that come with the kit")
     segment_at_most_usd: NonNegative = Field(
         description="worst case of one attempt at a segment: by so much a run may exceed its budget"
     )

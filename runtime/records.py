@@ -182,6 +182,7 @@ class Commit(Strict):
     base: CommitName | None = Field(description="the commit that this one continues; None for the initial one")
     iteration: int = Field(description="iterations done")
     layers: list[LayerName] = Field(description="file of each layer's state, by layer index")
+    layer_bytes: list[int] | None = Field(None, description="initial commit only: the size of each of these files")
     reason: EndReason | None = Field(description="why the segment ended; None for the initial commit")
     billed_s: float = Field(description="worker seconds of the run so far")
     spent_usd: float = Field(description="of the run so far, by the manifest's prices")

@@ -9,6 +9,7 @@ TransientError, and ``runtime.store_retries``, the one place of retries, asks ag
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from runtime.errors import FuncpipeError
 
@@ -27,6 +28,16 @@ class TransientError(Exception):
 
 class StoreUnavailable(FuncpipeError):
     """A request went on failing until its tries or its time were used up."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An object in a store, without its content."""
+
+    key: str
+    bytes: int
+    at: float
+    """Unix time at which it was last put, by the store's clock."""
 
 
 class Store(ABC):
@@ -56,5 +67,9 @@ class Store(ABC):
         """Removes the object; nothing happens when there is none."""
 
     @abstractmethod
+    def held(self, prefix: str) -> Iterator[Held]:
+        """The objects whose keys begin with ``prefix``, in the order of their keys. A LIST request."""
+
     def list(self, prefix: str) -> Iterator[str]:
         """The keys that begin with ``prefix``, sorted. For people's tools; workers never wait by listing."""
+        return (held.key for held in self.held(prefix))

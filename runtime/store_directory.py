@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from runtime.store import Body, Data, Found, KeyNotFound, Store
+from runtime.store import Body, Data, Found, Held, KeyNotFound, Store
 
 _INCOMING = ".incoming"
 
@@ -59,13 +59,20 @@ class DirectoryStore(Store):
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         found = []
         for folder, folders, files in os.walk(self.root):
             if Path(folder) == self.root and _INCOMING in folders:
                 folders.remove(_INCOMING)
             for file in files:
                 key = (Path(folder) / file).relative_to(self.root).as_posix()
-                if key.startswith(prefix):
-                    found.append(key)
-        return iter(sorted(found))
+                if key.startswith(prefix) and (held := self._held(key)):
+                    found.append(held)
+        return iter(sorted(found, key=lambda held: held.key))
+
+    def _held(self, key: str) -> Held | None:
+        try:
+            status = self._path(key).stat()
+        except FileNotFoundError:  # deleted since the folder was read
+            return None
+        return Held(key, status.st_size, status.st_mtime)

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from runtime.spec import NonNegative, Strict
-from runtime.store import Body, Data, Found, Store, TransientError
+from runtime.store import Body, Data, Found, Held, Store, TransientError
 
 
 class FaultKind(StrEnum):
@@ -120,9 +120,9 @@ class FaultyStore(Store):
         self._strike("DELETE", key)
         self._store.delete(key)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         self._strike("LIST", prefix)
-        return self._store.list(prefix)
+        return self._store.held(prefix)
 
     def _strike(self, operation: str, key: str) -> FaultRule | None:
         """The rule that hits this request, after what all operations have in common. Raises TransientError."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from runtime.store import Body, Data, Found, Store, StoreUnavailable, TransientError
+from runtime.store import Body, Data, Found, Held, Store, StoreUnavailable, TransientError
 
 T = TypeVar("T")
 
@@ -57,8 +57,8 @@ class RetryingStore(Store):
     def delete(self, key: str) -> None:
         self._try("DELETE", key, lambda left_s: self._store.delete(key))
 
-    def list(self, prefix: str) -> Iterator[str]:
-        return self._try("LIST", prefix, lambda left_s: iter(list(self._store.list(prefix))))
+    def held(self, prefix: str) -> Iterator[Held]:
+        return self._try("LIST", prefix, lambda left_s: iter(list(self._store.held(prefix))))
 
     def _try(self, what: str, key: str, request: Callable[[float | None], T], within_s: float | None = None) -> T:
         """``request``'s answer; it is given the seconds that are left."""

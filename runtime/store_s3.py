@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ResponseStreamingError as BrokenStream
 
-from runtime.store import Body, Data, Found, KeyNotFound, Store, StoreUnavailable, TransientError
+from runtime.store import Body, Data, Found, Held, KeyNotFound, Store, StoreUnavailable, TransientError
 
 _CONFLICT_TRIES = 5
 _CHUNK_BYTES = 1 << 20
@@ -150,7 +150,8 @@ class S3Store(Store):
         with _told_apart():
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         with _told_apart():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                yield from (item["Key"] for item in page.get("Contents", []))
+                for item in page.get("Contents", []):
+                    yield Held(item["Key"], item["Size"], item["LastModified"].timestamp())

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from runtime.records import Traffic
 from runtime.spec import NonNegative, Positive, Strict
-from runtime.store import Body, Data, Found, KeyNotFound, Store
+from runtime.store import Body, Data, Found, Held, KeyNotFound, Store
 
 
 class TrafficCounter:
@@ -59,9 +59,9 @@ class CountingStore(Store):
         self._counter.add(deletes=1)
         self._store.delete(key)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         self._counter.add(lists=1)
-        return self._store.list(prefix)
+        return self._store.held(prefix)
 
 
 class LinkSpec(Strict):
@@ -164,6 +164,6 @@ class ThrottledStore(Store):
         self._link.request()
         self._store.delete(key)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         self._link.request()
-        return self._store.list(prefix)
+        return self._store.held(prefix)

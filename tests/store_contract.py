@@ -1,6 +1,7 @@
 """What every store must do; a test class per store inherits it."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,17 @@ class StoreContract:
         for key, kind in (("bytes", bytes), ("bytearray", bytearray), ("memoryview", memoryview)):
             store.put(key, kind(body))
             assert store.get(key) == body
+
+    def test_held_tells_size_and_time_of_what_begins_with_a_prefix(self, store: Store) -> None:
+        before = time.time()
+        for key, body in (("a/2", b"xyz"), ("a/1", b""), ("b", b"1")):
+            store.put(key, body)
+        store.put("a/2", b"xy")
+        held = list(store.held("a/"))
+        assert [(found.key, found.bytes) for found in held] == [("a/1", 0), ("a/2", 2)]
+        # S3 tells whole seconds, and its clock need not be this one's.
+        assert all(before - 5 < found.at < time.time() + 5 for found in held)
+        assert list(store.held("c")) == []
 
     def test_put_replaces(self, store: Store) -> None:
         store.put("k", b"a longer one")

@@ -52,6 +52,7 @@ CONTRACT = (
     "arrivals",
     "outcome",
     "spending",
+    "closing",
     "segment_end",
     "allowance",
     "process",

@@ -10,7 +10,7 @@ import pytest
 
 from infra import history
 from infra.history import attempt_events, attempts_per_execution
-from planner.forecast import transitions
+from planner.bills import transitions
 from runtime.errors import UserInputError
 from runtime.limits import STATES_HISTORY_EVENTS
 from runtime.records import Abort, Commit, EndReason, FailureKind

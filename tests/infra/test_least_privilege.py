@@ -17,7 +17,7 @@ from runtime.manifest import Manifest
 from runtime.records import Commit, WorkerEvent, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
-from runtime.store import Data, Found, KeyNotFound, Store
+from runtime.store import Data, Found, Held, KeyNotFound, Store
 from runtime.store_directory import DirectoryStore
 from tests.gangs import SOURCE
 from tests.infra.synthesis import Synthesised, synthesise_training
@@ -64,9 +64,9 @@ class Guarded(Store):
         self._check("s3:DeleteObject", key)
         self._store.delete(key)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def held(self, prefix: str) -> Iterator[Held]:
         self._check("s3:ListBucket")
-        return self._store.list(prefix)
+        return self._store.held(prefix)
 
 
 def the_plan() -> Manifest:

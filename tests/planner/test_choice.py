@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 
+from planner.bills import run_bill
 from planner.choice import Asked, Optimize, choose, find_choices, with_limits
 from planner.job import Job, Limits, Objective
 from planner.platforms import PLATFORMS
@@ -40,7 +41,7 @@ def test_choices_are_a_staircase_of_whole_runs(choices):
     for run in choices.runs:
         overhead_s = run.segments * run.forecast.segment_overhead_s
         assert run.total_s > run.iterations * run.forecast.iteration_s * 0.99 + overhead_s
-        assert run.usd == run.forecast.run_bill(100, run.segments).total_usd
+        assert run.usd == run_bill(run.forecast, 100, run.segments, 2).total_usd
 
 
 def test_a_deadline_is_kept_as_cheaply_as_possible(choices):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from planner.bills import iteration_bill
 from planner.explain import explain
 from planner.forecast import forecast_of
 from planner.job import load_job
@@ -209,7 +210,7 @@ def test_tmp_reaches_the_functions_and_is_paid_for(project, profile):
     assert seconds == plain.predicted.iteration_s
     paid = roomy.predicted.usd_per_iteration - plain.predicted.usd_per_iteration
     assert paid == pytest.approx(roomy.workers * (10_240 - 512) / 1024 * 3.09e-8 * seconds, rel=1e-3)
-    (line,) = [line for line in forecast_of(roomy, profile).iteration_bill().lines if "/tmp" in line.item]
+    (line,) = [line for line in iteration_bill(forecast_of(roomy, profile)).lines if "/tmp" in line.item]
     assert line.usd == pytest.approx(paid, rel=1e-3)
     by_hand = plain.model_copy(update={"stages": roomy.stages})
     assert forecast_of(by_hand, profile).usd_per_iteration == pytest.approx(roomy.predicted.usd_per_iteration, rel=1e-4)

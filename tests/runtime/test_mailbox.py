@@ -35,7 +35,7 @@ class Late(Store):
     def delete(self, key):
         raise AssertionError("not used")
 
-    def list(self, prefix):
+    def held(self, prefix):
         raise AssertionError("a waiting worker must not list")
 
 
