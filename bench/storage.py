@@ -154,7 +154,7 @@ def open_storage(kind: StoreKind, folders_in: Path | None = None) -> Iterator[St
         project = Path(folder)
         try:
             try:
-                emulator, _ = control.up(project, bootstrap=False)
+                emulator, _ = control.up(project, bootstrap=False, bound=True)
             except control.EmulatorError as error:
                 raise FuncpipeError(str(error)) from error
             yield EmbeddedAws(emulator)

@@ -107,7 +107,7 @@ def calibrate(args: argparse.Namespace, screen: "Screen") -> int:
         store = ThrottledStore(store, Link(link))
     screen.info(f"measuring {url}: {repeats} times, objects of {object_mb} MiB ...")
     try:
-        with aws_errors():
+        with aws_errors(no_bucket=f"{url}: there is no such bucket. {{}}. Name one that you may write to."):
             measured = measure_store(store, repeats=repeats, object_bytes=object_bytes)
         delays = worker_bytes = None
         if "machine" in document:

@@ -40,6 +40,9 @@ _REFUSED_CREDENTIALS = frozenset(
     }
 )
 
+_NO_BUCKET = "the run's bucket is not there. {}. Its stack may have been destroyed, or be in another account or region."
+_EMBEDDED = "the embedded AWS by --local, or by `funcpipe local exec -- COMMAND`"
+
 
 def client(service: str) -> Any:
     """A boto3 client for ``service``. Raises what ``aws_errors`` translates."""
@@ -59,17 +62,21 @@ def error_code(error: ClientError) -> str:
 
 
 @contextmanager
-def aws_errors() -> Iterator[None]:
-    """Turns boto3's exceptions into FuncpipeError, or UserInputError when the set-up of AWS access is the cause."""
+def aws_errors(no_bucket: str = _NO_BUCKET) -> Iterator[None]:
+    """Turns boto3's exceptions into FuncpipeError, or UserInputError when the set-up of AWS access is the cause.
+
+    Args:
+        no_bucket: what to say of a bucket that is not there; ``{}`` is AWS's own word.
+    """
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise UserInputError(
-            f"no AWS credentials: {error}. Configure them as for the AWS CLI, or use --local for the embedded AWS."
+            f"no AWS credentials: {error}. Configure them as for the AWS CLI, or use {_EMBEDDED}."
         ) from error
     except (NoRegionError, ProfileNotFound) as error:
         raise UserInputError(
-            f"{str(error).rstrip('.')}. Set AWS_DEFAULT_REGION (or AWS_PROFILE), or use --local for the embedded AWS."
+            f"{str(error).rstrip('.')}. Set AWS_DEFAULT_REGION (or AWS_PROFILE), or use {_EMBEDDED}."
         ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise FuncpipeError(
@@ -77,21 +84,18 @@ def aws_errors() -> Iterator[None]:
             "`funcpipe local status`."
         ) from error
     except ClientError as error:
-        raise _translated(error) from error
+        raise _translated(error, no_bucket) from error
     except BotoCoreError as error:
         raise FuncpipeError(f"AWS request failed: {error}") from error
 
 
-def _translated(error: ClientError) -> FuncpipeError:
+def _translated(error: ClientError, no_bucket: str) -> FuncpipeError:
     code, said = error_code(error), error.response.get("Error", {}).get("Message", "")
     what = f"{error.operation_name}: {code}: {said}"
     if code in _REFUSED_CREDENTIALS:
         return UserInputError(f"AWS refused the credentials. {what}. Renew them, or choose others with AWS_PROFILE.")
     if code == "NoSuchBucket":
-        return UserInputError(
-            f"the run's bucket is not there. {what}. Its stack may have been destroyed, or be in another account or "
-            "region."
-        )
+        return UserInputError(no_bucket.format(what))
     if code in ("AccessDenied", "AccessDeniedException"):
         return FuncpipeError(f"AWS denied the request. {what}. The caller's IAM policy must allow it.")
     return FuncpipeError(f"AWS request failed. {what}")

@@ -54,7 +54,9 @@ def status(project: Path) -> Emulator | None:
     return emulator
 
 
-def up(project: Path, *, bootstrap: bool = True, keep: bool = False, port: int | None = None) -> tuple[Emulator, bool]:
+def up(
+    project: Path, *, bootstrap: bool = True, keep: bool = False, port: int | None = None, bound: bool = False
+) -> tuple[Emulator, bool]:
     """Starts the project's emulator and prepares it for ``cdk deploy``.
 
     Args:
@@ -62,6 +64,7 @@ def up(project: Path, *, bootstrap: bool = True, keep: bool = False, port: int |
         keep: S3's objects are kept on disk, and those of an emulator that was started so and has died are there again.
             All else (stacks, functions, executions, logs) an emulator forgets when it ends, in any case.
         port: by default a free one.
+        bound: it is to end when this process does, even if that is killed.
 
     Returns:
         The emulator, and whether this call started it (False: it was running).
@@ -76,7 +79,7 @@ def up(project: Path, *, bootstrap: bool = True, keep: bool = False, port: int |
         if running is not None and running.alive:
             return running, False
         _clear(folder)
-        emulator = _start(folder, keep, port)
+        emulator = _start(folder, keep, port, bound)
         try:
             if bootstrap:
                 _bootstrap(emulator)
@@ -114,7 +117,7 @@ def restart(project: Path) -> Emulator:
     os.kill(emulator.pid, signal.SIGKILL)
     while _running(emulator):
         time.sleep(_POLL_S)
-    return up(project, keep=emulator.keeps, port=emulator.port)[0]
+    return up(project, keep=emulator.keeps, port=emulator.port, bound=emulator.bound)[0]
 
 
 @contextmanager
@@ -125,9 +128,9 @@ def _locked(folder: StateFolder) -> Iterator[None]:
         yield
 
 
-def _start(folder: StateFolder, keep: bool, port: int | None) -> Emulator:
+def _start(folder: StateFolder, keep: bool, port: int | None, bound: bool) -> Emulator:
     for attempt in range(_PORT_TRIES):
-        emulator = _spawn(folder, port or _free_port(), keep)
+        emulator = _spawn(folder, port or _free_port(), keep, bound)
         try:
             if _await_health(emulator):
                 return emulator
@@ -142,7 +145,7 @@ def _start(folder: StateFolder, keep: bool, port: int | None) -> Emulator:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _spawn(folder: StateFolder, port: int, keep: bool) -> Emulator:
+def _spawn(folder: StateFolder, port: int, keep: bool, bound: bool) -> Emulator:
     python = HOME / ".venv-emulator" / "bin" / "python"
     if not python.exists():
         raise EmulatorError(f"{python} does not exist. Run `make setup` in {HOME}.")
@@ -155,6 +158,8 @@ def _spawn(folder: StateFolder, port: int, keep: bool) -> Emulator:
         # The bootstrap stack is forgotten with all others, and would not be made again beside its bucket.
         for assets in folder.objects.glob("*/cdk-*-assets-*"):
             shutil.rmtree(assets)
+    if bound:
+        command += ["--owner", str(os.getpid()), processes.start_time(os.getpid()) or ""]
     with open(folder.log, "wb") as log:
         process = subprocess.Popen(
             command,
@@ -166,7 +171,7 @@ def _spawn(folder: StateFolder, port: int, keep: bool) -> Emulator:
             start_new_session=True,
         )
     started = processes.start_time(process.pid)
-    emulator = Emulator(process.pid, started or "", port, str(folder.files), str(folder.log), keep)
+    emulator = Emulator(process.pid, started or "", port, str(folder.files), str(folder.log), keep, bound)
     # Before anything can interrupt us: what is recorded can be ended by `down`.
     folder.save(emulator)
     return emulator

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from localaws.owner import end_with
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -18,8 +20,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--function-python", type=Path, required=True, help="Python with awslambdaric")
     parser.add_argument("--objects", type=Path, help="folder for what S3 holds; what is there already is held, too")
+    parser.add_argument("--owner", nargs=2, metavar=("PID", "STARTED"), help="process to end with")
     options = parser.parse_args()
     del sys.argv[1:]  # MiniStack's own main() reads it too
+    if options.owner is not None:
+        end_with(int(options.owner[0]), options.owner[1])
     configure(options.port, options.folder, options.objects)
     serve(options.port, options.folder, options.function_python)
 

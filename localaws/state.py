@@ -19,6 +19,8 @@ class Emulator:
     log: str
     keeps: bool = False
     """S3's objects are on disk, and outlive it."""
+    bound: bool = False
+    """It ends when the process that started it does."""
 
     @property
     def endpoint(self) -> str:

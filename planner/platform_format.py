@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from planner.price_list import PriceList, Sourced, price_list, regions
+from planner.price_list import DEFAULT_REGION, PriceList, Sourced, price_list, regions
 from runtime import limits
 from runtime.documents import describe_errors
 from runtime.errors import UserInputError
@@ -181,7 +181,8 @@ def parse_platform(text: str | bytes, origin: str) -> PlatformSpec:
         if prices not in regions():
             raise UserInputError(
                 f"{origin}: prices: the kit has no price list of that region (given: {prices!r}, there are: "
-                f"{', '.join(regions())}). Name one of these, or give a whole price list as docs/platform.md has it."
+                f"{', '.join(regions())}). Name one of these, or copy planner/price_lists/{DEFAULT_REGION}.json to "
+                "this place and put in that region's figures and their sources (docs/platform.md, Price lists)."
             )
         document["prices"] = price_list(prices).model_dump(mode="json", by_alias=True)
     try:

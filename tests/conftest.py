@@ -44,6 +44,6 @@ class RunningEmulator:
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
     """A local AWS of this test session alone, bootstrapped for the CDK command."""
     project = tmp_path_factory.mktemp("emulator")
-    process, _ = control.up(project)
+    process, _ = control.up(project, bound=True)
     yield RunningEmulator(project, process, process.environment)
     control.down(project)

@@ -1,6 +1,7 @@
 """``funcpipe calibrate`` on the command line: what it writes, and what it refuses."""
 
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -45,6 +46,23 @@ def test_a_machine_and_its_slow_links_become_a_platform(store, tmp_path, monkeyp
     assert platform.get_latency_s >= 0.02
     assert platform.delays.object_s > 0
     assert platform.worker_bytes is not None and 50e6 < platform.worker_bytes < 1e9
+
+
+def test_a_bucket_becomes_a_platform_and_is_left_as_it_was(store, tmp_path, emulator, monkeypatch, capsys):
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("runtime.store_s3.shared_client", lambda: emulator.client("s3"))
+    bucket, output = f"calibrated-{uuid4()}", tmp_path / "local.json"
+    emulator.client("s3").create_bucket(Bucket=bucket)
+    assert small(f"s3://{bucket}", "-o", output, "--base", "embedded") == 0
+    platform = find_platform(str(output))
+    assert platform.serial_requests and platform.shared_cores, "as the base says"
+    assert min(platform.bandwidth(1769), platform.upload_bandwidth(1769), platform.get_latency_s) > 0
+    assert emulator.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    written = output.read_text()
+    assert small("s3://not-there", "-o", output) == 2
+    assert "s3://not-there: there is no such bucket." in capsys.readouterr().err
+    assert output.read_text() == written
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,13 @@ def answers(emulator: Emulator) -> bool:
 
 def test_up_status_down(checkout: Path, project: Path) -> None:
     assert control.status(project) is None
-    emulator, started = control.up(project)
+    emulator, started = control.up(project, bound=True)
     try:
         assert started and emulator.alive and answers(emulator)
         asked = (project / ".funcpipe/local/run/asked").read_text()
         assert asked.startswith("bootstrap aws://") and asked.endswith(f"{emulator.endpoint}\n")
         assert "bootstrap says hello" in Path(emulator.log).read_text()
-        assert control.up(project) == (emulator, False)
+        assert control.up(project, bound=True) == (emulator, False)
         assert control.status(project) == emulator
     finally:
         assert control.down(project) == emulator
@@ -71,7 +71,9 @@ def test_up_status_down(checkout: Path, project: Path) -> None:
 def test_two_ups_at_once_start_one_emulator(checkout: Path, project: Path) -> None:
     try:
         with ThreadPoolExecutor(2) as threads:
-            (first, started), (second, started_too) = threads.map(control.up, [project, project])
+            (first, started), (second, started_too) = threads.map(
+                lambda project: control.up(project, bound=True), [project] * 2
+            )
         assert first == second
         assert [started, started_too].count(True) == 1
     finally:
@@ -79,12 +81,12 @@ def test_two_ups_at_once_start_one_emulator(checkout: Path, project: Path) -> No
 
 
 def test_a_killed_emulator_is_noticed_and_replaced(checkout: Path, project: Path) -> None:
-    emulator, _ = control.up(project)
+    emulator, _ = control.up(project, bound=True)
     os.kill(emulator.pid, signal.SIGKILL)
     os.waitpid(emulator.pid, 0)
     assert control.status(project) is None
     assert not Path(emulator.folder).exists()
-    another, started = control.up(project)
+    another, started = control.up(project, bound=True)
     try:
         assert started and another.pid != emulator.pid
     finally:
@@ -92,19 +94,44 @@ def test_a_killed_emulator_is_noticed_and_replaced(checkout: Path, project: Path
 
 
 def test_objects_survive_a_restart_where_they_are_kept_and_no_end_by_down(checkout: Path, project: Path) -> None:
-    emulator, _ = control.up(project, keep=True)
+    emulator, _ = control.up(project, keep=True, bound=True)
     try:
         s3 = s3_client(emulator)
         s3.create_bucket(Bucket="kept")
         s3.put_object(Bucket="kept", Key="runs/a/commit", Body=b"whole")
         again = control.restart(project)
-        assert again.port == emulator.port and again.pid != emulator.pid and again.keeps
+        assert again.port == emulator.port and again.pid != emulator.pid and again.keeps and again.bound
         assert s3_client(again).get_object(Bucket="kept", Key="runs/a/commit")["Body"].read() == b"whole"
     finally:
         control.down(project)
     assert not control.state_folder(project).objects.exists()
     with pytest.raises(control.EmulatorError, match="is not running"):
         control.restart(project)
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from localaws import control
+print(control.up(Path(sys.argv[1]), bootstrap=False, bound=True)[0].pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_bound_emulator_ends_with_the_process_that_started_it(project: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", OWNER, str(project)]
+    owner = subprocess.Popen(command, cwd=control.HOME, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    try:
+        emulator = int(owner.stdout.readline())
+        started = processes.start_time(emulator)
+        assert started is not None
+    finally:
+        owner.send_signal(number)
+        owner.communicate()
+    wait_until(lambda: processes.start_time(emulator) != started, f"emulator {emulator} ends")
+    assert control.status(project) is None
 
 
 def s3_client(emulator: Emulator) -> Any:
@@ -143,7 +170,7 @@ def test_a_failed_bootstrap_leaves_nothing_running(
     spawn = control._spawn
     monkeypatch.setattr(control, "_spawn", lambda *args: spawned.append(spawn(*args)) or spawned[-1])
     with pytest.raises(control.EmulatorError, match=r"(?s)exit status 3.*emulator\.log.*the reason"):
-        control.up(project)
+        control.up(project, bound=True)
     assert not spawned[0].alive
     assert control.status(project) is None
 
@@ -159,7 +186,7 @@ def test_an_interrupted_start_leaves_nothing_running(
 
     monkeypatch.setattr(control, "_await_health", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        control.up(project)
+        control.up(project, bound=True)
     assert not spawned[0].alive
     assert control.status(project) is None
 
@@ -168,7 +195,7 @@ def test_an_interrupted_start_leaves_nothing_running(
 def test_says_when_set_up_is_missing(checkout: Path, project: Path, missing: str) -> None:
     (checkout / missing).unlink()
     with pytest.raises(control.EmulatorError, match=rf"{missing}.*make setup"):
-        control.up(project)
+        control.up(project, bound=True)
     assert control.status(project) is None
 
 
@@ -181,7 +208,7 @@ def test_an_emulator_that_cannot_start_shows_its_log(
     python.write_text("#!/bin/sh\necho no such module; exit 1\n")
     python.chmod(0o755)
     with pytest.raises(control.EmulatorError, match=r"(?s)did not start.*no such module"):
-        control.up(project)
+        control.up(project, bound=True)
     assert control.status(project) is None
 
 
@@ -190,7 +217,7 @@ def test_a_port_taken_in_between_is_not_used(checkout: Path, project: Path, monk
         free = control._free_port()
         ports = iter([taken.getsockname()[1], free])
         monkeypatch.setattr(control, "_free_port", lambda: next(ports))
-        emulator, _ = control.up(project)
+        emulator, _ = control.up(project, bound=True)
     try:
         assert emulator.port == free
     finally:
