@@ -1,7 +1,10 @@
 """Runs of the fixture models in local processes, for tests."""
 
 import json
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,13 @@ from launch.local_gang import LocalGang
 from launch.resuming import OldRun
 from launch.staging import stage_run
 from runtime import keys
+from runtime.barrier import Place
 from runtime.checkpoint import load_weights
 from runtime.dataset import load_dataset
+from runtime.errors import WorkerFailed
+from runtime.handler import handle
 from runtime.manifest import Manifest
+from runtime.outcome import last_commit
 from runtime.records import Abort, Commit, Failure, TimelineEvent, WorkerSummary, parse_outcome
 from runtime.source import source_sha256
 from runtime.spec import DataSpec
@@ -113,3 +120,39 @@ class FixtureRun:
     def inbox_objects(self) -> list[str]:
         """Names of the objects that nobody consumed."""
         return [p.name for p in self.root.glob("inbox-*/**/*") if p.is_file()]
+
+
+def train_in_threads(run: FixtureRun, timeout_s: float) -> Commit:
+    """Segment after segment, as the workflow would, the workers as threads of this process; the last commit."""
+    while (commit := last_commit(run.gang.artifacts, run.run)).reason is None or commit.reason.goes_on:
+        workers = [threading.Thread(target=work, args=(run, commit, place, timeout_s)) for place in run.manifest.places]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert last_commit(run.gang.artifacts, run.run).number == commit.number + 1, run.failures
+    return commit
+
+
+def work(run: FixtureRun, commit: Commit, place: Place, timeout_s: float, attempt: int = 0) -> None:
+    """One worker's segment after ``commit``, in the calling thread."""
+    stage, replica = place
+    event = {"run": run.run, "segment": commit.number, "attempt": attempt, "stage": stage, "replica": replica}
+    event |= {"manifest_sha256": run.manifest.sha256, "commit": commit.name}
+    stages = range(len(run.manifest.stages))
+    surroundings = {
+        "FUNCPIPE_STAGE": str(stage),
+        "FUNCPIPE_ARTIFACTS_URL": run.gang.artifacts_url,
+        "FUNCPIPE_INBOX_URLS": json.dumps({str(s): (run.root / f"inbox-{s:03d}").as_uri() for s in stages}),
+        "FUNCPIPE_SOURCE": str(SOURCE),
+        "FUNCPIPE_THREADS": "1",
+    }
+    ends = time.monotonic() + timeout_s
+    with suppress(WorkerFailed):  # it has left its record
+        handle(
+            event,
+            surroundings,
+            request_id=f"thread-{stage}-{replica}",
+            remaining_s=lambda: ends - time.monotonic(),
+            end_process=lambda failure: None,  # the tests' own
+        )

@@ -181,23 +181,20 @@ def test_a_stage_saves_its_layers_while_those_before_it_still_compute(tmp_path):
     assert saved == {0: 0, 1: 0, 2: 1}
 
 
-def test_a_short_life_time_makes_more_segments_and_the_same_weights(tmp_path):
-    options = {"model": "tiny:build_slow", "model_args": {"seconds": 0.02}, "layers": [1, 1, 2], "replicas": [2, 1, 1]}
-    options |= {"global_batch_size": 16, "micro_batch_size": 4, "epochs": 8, "predicted_iteration_s": 0.1}
+def test_a_life_time_that_is_short_by_the_plan_ends_the_first_segment(tmp_path):
+    """Iterations are predicted to take 20 s of 200; what they do take is known from the second segment on."""
+    options = {"model": "tiny:build", "layers": [5, 3], "replicas": [2, 1], "global_batch_size": 16}
+    options |= {"micro_batch_size": 4, "epochs": 4}
     one = FixtureRun(tmp_path / "one", **options).train()
-    many = FixtureRun(
-        tmp_path / "many", timeout_s=2, attempts=20, **options
-    ).train()  # of which a busy machine needs some
-    assert len(one.commits) == 2
-    assert len(many.commits) >= 1 + 5
-    assert [commit.reason for commit in many.commits[1:-1]] == [EndReason.TIME] * (len(many.commits) - 2)
-    assert many.commits[-1].reason is EndReason.FINISHED
+    many = FixtureRun(tmp_path / "many", timeout_s=200, predicted_iteration_s=20.0, **options).train()
+    first, *_, last = many.commits[1:]
+    assert 1 <= first.iteration <= 200 / (3 * 20), "an iteration may take three times as long as predicted"
+    assert first.reason is EndReason.TIME and last.reason is EndReason.FINISHED
     assert all(torch.equal(many.weights[name], value) for name, value in one.weights.items())
     assert many.inbox_objects == []
     for segment, commit in enumerate(many.commits[1:]):
-        gang = (segment, commit.attempt)
-        ends = {s.end_iteration for s in many.summaries if (s.event.segment, s.event.attempt) == gang}
-        assert ends == {commit.iteration}, "all workers of a gang end at the same iteration"
+        ends = [summary.end_iteration for summary in many.summaries if summary.event.segment == segment]
+        assert ends == [commit.iteration] * 3, "all workers of a gang end at the same iteration"
 
 
 def test_a_killed_gang_is_tried_again_and_nothing_of_it_is_in_the_result(tmp_path):

@@ -1,23 +1,18 @@
 """Runs with a budget, their workers as threads of this process: what is counted, and that it ends them."""
 
-import json
 import random
 import threading
-import time
-from contextlib import suppress
 
 import pytest
 import torch._dynamo  # noqa: F401 - a worker imports it with its first optimiser, which takes seconds once
 
 from runtime import keys
 from runtime.account import hung
-from runtime.errors import WorkerFailed
-from runtime.handler import handle
 from runtime.outcome import decide, last_commit
-from runtime.records import Abort, Claim, Commit, EndReason, Failure, FailureKind, WorkerEvent, WorkerSummary
+from runtime.records import Abort, Claim, EndReason, Failure, FailureKind, WorkerEvent, WorkerSummary
 from runtime.spending import STOPPING_S, aborted_usd, committed_usd, gang_usd_per_s, worker_usd_per_s
 from runtime.store_memory import MemoryStore
-from tests.gangs import SOURCE, FixtureRun
+from tests.gangs import FixtureRun, train_in_threads, work
 from tests.manifests import make_manifest
 
 USD_PER_S = 2.0
@@ -29,46 +24,18 @@ PLAN |= {"timeout_s": TIMEOUT_S, "checkpoint_s": 0.02, "predicted_iteration_s": 
 PLAN |= {"predicted_usd_per_iteration": 0.02, "segment_at_most_usd": USD_PER_S * TIMEOUT_S + 1.0}
 
 
-def train(run: FixtureRun) -> Commit:
-    """Segment after segment, as the workflow would; the last commit."""
-    while (commit := last_commit(run.gang.artifacts, run.run)).reason is None or commit.reason.goes_on:
-        workers = [threading.Thread(target=work, args=(run, commit, stage)) for stage in range(2)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert last_commit(run.gang.artifacts, run.run).number == commit.number + 1, run.failures
-    return commit
+_CHOOSE = random.Random(8)
+BUDGETS = [_CHOOSE.uniform(0.05, 4.0) for _ in range(50)]
+GROUPS = 10
+"""Of budgets, each a test of its own, so that several testers share them."""
 
 
-def work(run: FixtureRun, commit: Commit, stage: int, attempt: int = 0) -> None:
-    event = {"run": run.run, "segment": commit.number, "attempt": attempt, "stage": stage, "replica": 0}
-    event |= {"manifest_sha256": run.manifest.sha256, "commit": commit.name}
-    surroundings = {
-        "FUNCPIPE_STAGE": str(stage),
-        "FUNCPIPE_ARTIFACTS_URL": run.gang.artifacts_url,
-        "FUNCPIPE_INBOX_URLS": json.dumps({str(s): (run.root / f"inbox-{s:03d}").as_uri() for s in range(2)}),
-        "FUNCPIPE_SOURCE": str(SOURCE),
-        "FUNCPIPE_THREADS": "1",
-    }
-    ends = time.monotonic() + TIMEOUT_S
-    with suppress(WorkerFailed):  # it has left its record
-        handle(
-            event,
-            surroundings,
-            request_id=f"thread-{stage}",
-            remaining_s=lambda: ends - time.monotonic(),
-            end_process=lambda failure: None,  # the tests' own
-        )
-
-
-def test_fifty_budgets_are_kept(tmp_path):
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_fifty_budgets_are_kept(tmp_path, group):
     """Each run ends by itself, and has not cost more than its budget and the worst case that its manifest states."""
-    choose = random.Random(8)
-    for number in range(50):
-        budget = choose.uniform(0.05, 4.0)
+    for number, budget in enumerate(BUDGETS[group::GROUPS]):
         run = FixtureRun(tmp_path / str(number), budget_usd=budget, **PRICES, **PLAN)
-        last = train(run)
+        last = train_in_threads(run, TIMEOUT_S)
         assert last.reason is (EndReason.FINISHED if last.iteration == 120 else EndReason.BUDGET)
         assert last.spent_usd <= budget + run.manifest.spending.segment_at_most_usd
         assert all(commit.spent_usd <= budget for commit in run.commits[:-1]), "no segment begins beyond the budget"
@@ -77,7 +44,7 @@ def test_fifty_budgets_are_kept(tmp_path):
 
 def test_what_a_commit_says_is_what_its_workers_say(tmp_path):
     run = FixtureRun(tmp_path, **PRICES, **PLAN)
-    last = train(run)
+    last = train_in_threads(run, TIMEOUT_S)
     summaries: list[WorkerSummary] = run.summaries
     seconds = sum(summary.ended_at - summary.started_at for summary in summaries)
     requests = sum(1e-4 * s.traffic.puts + 1e-5 * s.traffic.gets for s in summaries)
@@ -95,7 +62,7 @@ def test_an_aborted_attempt_is_paid_for_by_the_next_one(tmp_path):
     store, first = run.gang.artifacts, last_commit(run.gang.artifacts, run.run)
     abort = Abort(reason="failure", retryable=True, message="m", begun_at=100.0, at=100.5)
     decide(store, keys.GangKeys(run.run, 0, 0), abort)
-    workers = [threading.Thread(target=work, args=(run, first, stage, 1)) for stage in range(2)]
+    workers = [threading.Thread(target=work, args=(run, first, place, TIMEOUT_S, 1)) for place in run.manifest.places]
     for worker in workers:
         worker.start()
     for worker in workers:
