@@ -30,7 +30,8 @@ from planner.pricing import (
     tmp_gb_seconds,
 )
 from runtime.closing import DELETED_KEPT_S
-from runtime.manifest import ListPrices, Manifest
+from runtime.manifest import Manifest
+from runtime.prices import ListPrices
 from runtime.records import Traffic
 
 

@@ -24,7 +24,8 @@ from planner.pricing import (
 from planner.rounding import significant
 from runtime.closing import DELETED_KEPT_S
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
-from runtime.manifest import ListPrices, Prices, Spending
+from runtime.manifest import Spending
+from runtime.prices import ListPrices, Prices
 
 LOG_BYTES = 1_060
 """Of one worker in one segment, as CloudWatch bills them: its own first and last line, and Lambda's three, as they come

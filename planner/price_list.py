@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from runtime.manifest import Architecture, Region
+from runtime.manifest import Architecture
+from runtime.prices import Region
 from runtime.spec import NonNegative, Positive, Strict
 
 FOLDER = Path(__file__).parent / "price_lists"

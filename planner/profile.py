@@ -14,17 +14,10 @@ import torch
 from planner import resident_memory
 from planner.job import Job
 from planner.kept_tensors import KeptTensors
+from planner.layer_figures import LayerProfile, LossPerSample, LossProfile, PerSample, Sizes
 from planner.layer_passes import Boundary, LayerPasses
 from planner.pass_times import Column, cores, measure_column, slopes_of, threads_set
-from planner.profile_format import (
-    PROFILE_VERSION,
-    LayerProfile,
-    LossPerSample,
-    LossProfile,
-    PerSample,
-    Profile,
-    Sizes,
-)
+from planner.profile_format import PROFILE_VERSION, Profile
 from planner.profile_function import MicroBatch, Task
 from planner.rounding import significant
 from planner.size_fit import Fit, default_sizes, fit, held_out_size

@@ -25,6 +25,7 @@ from runtime.limits import (
     LAMBDA_UNRESERVED_CONCURRENCY,
     STATES_ARRAY_RANGE_ITEMS,
 )
+from runtime.prices import ListPrices, Prices
 from runtime.schedule import ScheduleName
 from runtime.spec import (
     EXACT_WIRE,
@@ -47,7 +48,6 @@ destroy) of CloudFormation's 500 per stack; what all share is 10, with monitorin
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 JobName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")]
 Requirement = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.+!_-]+)?$")
@@ -154,28 +154,6 @@ class SegmentPlan(Strict):
     stall_timeout_s: Positive = Field(description="a worker gives up when an object it awaits has not come by then")
     checkpoint_s: NonNegative = Field(description="predicted: from the last iteration to the commit")
     attempts: Annotated[int, Field(ge=1, le=100, description="at most, at one segment")] = 3
-
-
-class Prices(Strict):
-    """USD, as of the planning: what a run counts its spending with."""
-
-    usd_per_gb_s: Positive = Field(description="of a function's memory")
-    usd_per_tmp_gb_s: NonNegative = Field(description="of /tmp above what is free")
-    usd_per_put: NonNegative = Field(description="PUT and LIST")
-    usd_per_get: NonNegative
-    usd_per_attempt: NonNegative = Field(description="invocations, and the workflow's transitions, of one gang")
-
-
-class ListPrices(Strict):
-    """USD of what else AWS bills a run for, as of the planning: with these a report is priced."""
-
-    region: Region = Field(description="whose public list prices these are, and those of ``Prices``")
-    usd_per_request: NonNegative = Field(description="of Lambda")
-    usd_per_transition: NonNegative = Field(description="of Step Functions")
-    usd_per_gb_up: NonNegative = Field(description="into the inboxes")
-    usd_per_gb_down: NonNegative = Field(description="out of the inboxes")
-    usd_per_gb_month: NonNegative = Field(description="in the artifact bucket")
-    usd_per_gb_logged: NonNegative
 
 
 class Spending(Strict):

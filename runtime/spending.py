@@ -8,7 +8,8 @@ logs and the upload of the data are not counted.
 from collections.abc import Iterable
 
 from runtime.limits import LAMBDA_MIN_TMP_MB
-from runtime.manifest import Manifest, Prices, Stage
+from runtime.manifest import Manifest, Stage
+from runtime.prices import Prices
 from runtime.records import Abort, Traffic, WorkerSummary
 
 STOPPING_S = 10.0

@@ -30,6 +30,7 @@ CONTRACT = (
     "limits",
     "spec",
     "manifest",
+    "prices",
     "records",
     "keys",
     "batches",

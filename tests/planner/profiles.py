@@ -3,7 +3,8 @@
 import random
 
 from planner.job import Limits, Objective
-from planner.profile_format import LayerProfile, LossProfile, Profile
+from planner.layer_figures import LayerProfile, LossProfile
+from planner.profile_format import Profile
 from runtime.manifest import DatasetFacts
 from runtime.spec import DataSpec, DType, LossName, ModelSpec, TrainingSpec
 from runtime.synchronisation import Algorithm
