@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from launch.bill import bill_by_records
+from launch.bill import bill_by_records, bill_by_reports
+from launch.billed import Invocation
+from launch.resuming import OldRun
 from launch.run_records import RunRecords
 from launch.stored import Stored, stored
+from planner.bills import run_bill
+from planner.platforms import PLATFORMS
 from planner.pricing import BYTES_PER_GB, SECONDS_PER_MONTH
 from runtime import keys
 from runtime.checkpoint import save_layers
@@ -18,8 +22,10 @@ from runtime.records import Commit, EndReason, Traffic, WorkerSummary
 from runtime.store import Store
 from runtime.store_directory import DirectoryStore
 from runtime.store_memory import MemoryStore
+from tests.gangs import FixtureRun
 from tests.launch.hand_written import RUN, event, put_manifest
 from tests.manifests import make_manifest
+from tests.planner.test_bills import make_forecast
 
 BEGIN = 1000.0
 DIGEST = "d" * 64
@@ -80,7 +86,7 @@ def store(tmp_path: Path) -> DirectoryStore:
             checkpoint_s=2.0,
             losses=[1.0, 1.0],
             peak_memory_mb=1.0,
-            traffic=Traffic(),
+            traffic=Traffic(puts=3, gets=5, empty_gets=2),
             request_id="r",
             checkpoint=dict(zip("01", layers, strict=True)),
         )
@@ -117,6 +123,13 @@ def test_it_is_an_item_of_the_bill(store: DirectoryStore) -> None:
     assert "for another 3 days the old versions of what it deleted" in basis
 
 
+def test_the_bill_after_a_run_has_the_items_of_the_bill_before_it(store: DirectoryStore) -> None:
+    before = run_bill(make_forecast(PLATFORMS["aws-lambda"]), 100, 5, checkpoints_kept=2)
+    cold = Invocation(0, "a", 1.0, 20.0, 1024, 100, 5.0)
+    after, _ = bill_by_reports(records_in(store), [cold], log_bytes=1)
+    assert [(line.item, line.unit) for line in after.lines] == [(line.item, line.unit) for line in before.lines]
+
+
 def test_a_run_that_is_being_staged_has_nothing_yet(store: DirectoryStore) -> None:
     for key in list(store.list(keys.outcomes_prefix(RUN))):
         store.delete(key)
@@ -141,6 +154,16 @@ def test_what_a_sweep_has_deleted_is_told_as_it_was() -> None:
     assert len(left) == 4 and len(sizes) == 4 + 3 * 3, "of a ReLU there is one file"
     gone = sum(size for key, size in sizes.items() if key not in left)
     assert stored(records_in(artifacts)).deleted_bytes == gone > 0
+
+
+def test_staging_tells_how_large_the_initial_files_are(tmp_path: Path) -> None:
+    plan = {"model": "tiny:build", "layers": [5, 3], "replicas": [1, 1]}
+    first = FixtureRun(tmp_path / "first", **plan)
+    again = FixtureRun(tmp_path / "again", resume=OldRun("run", first.gang.artifacts), **plan)
+    for run in (first, again):
+        (initial,) = run.commits
+        sizes = [len(run.gang.artifacts.get(keys.layer("run", name))) for name in initial.layers]
+        assert initial.layer_bytes == sizes and len(sizes) == 8
 
 
 def put_commit(store: Store, number: int, files: dict[int, str]) -> Commit:

@@ -5,7 +5,7 @@ import pytest
 from planner.bills import iteration_bill, list_prices, run_bill, spending, transitions
 from planner.cost_model import CostModel
 from planner.forecast import Forecast
-from planner.platforms import PLATFORMS
+from planner.platforms import PLATFORMS, Platform
 from planner.pricing import Bill
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
 from runtime.manifest import Architecture, DatasetFacts
@@ -18,16 +18,19 @@ MONTH_S = 30 * 86_400
 ITERATIONS = 100
 
 
-@pytest.fixture(scope="module", params=["aws-lambda", "aws-lambda-express"])
-def forecast(request: pytest.FixtureRequest) -> Forecast:
+def make_forecast(platform: Platform) -> Forecast:
     """Four layers on two stages of 2 GB, one and two replicas, trained by Adam."""
     profile = make_profile([make_layer() for _ in range(4)])
     training = make_training(iterations=ITERATIONS, optimizer={"name": "adam"})
-    platform = PLATFORMS[request.param]
     model = CostModel(profile=profile, platform=platform, training=training, architecture=Architecture.X86_64)
     stages = (model.stage(0, 2, 2048, 1), model.stage(2, 4, 2048, 2, Algorithm.PIECE_PIPELINED))
     dataset = DatasetFacts(train_samples=600, test_samples=200, sha256="0" * 64)
     return Forecast(model, stages, dataset, ScheduleName.GPIPE, Architecture.X86_64)
+
+
+@pytest.fixture(scope="module", params=["aws-lambda", "aws-lambda-express"])
+def forecast(request: pytest.FixtureRequest) -> Forecast:
+    return make_forecast(PLATFORMS[request.param])
 
 
 def quantities(bill: Bill) -> dict[str, float]:
