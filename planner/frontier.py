@@ -93,6 +93,7 @@ def find_frontier(
         FuncpipeError: the time limit passed before any plan was found.
     """
     goal = _Beyond(tolerance)
+    problems = [_in_usd(problem) for problem in problems]
     begin = monotonic()
     low_s = _fastest_s(problems, goal, tolerance, time_limit_s * _FASTEST_SHARE)
     left: list[tuple[float, float]] = []
@@ -108,6 +109,11 @@ def find_frontier(
             )
         raise UserInputError(out_of_reach(problems[0]))
     return Frontier(tuple(goal.points), _proven(goal, tolerance, left))
+
+
+def _in_usd(problem: Problem) -> Problem:
+    """The search's bounds are in the objective's unit, and the frontier's limits in USD."""
+    return replace(problem, objective=problem.objective.model_copy(update={"usd_weight": _Beyond.usd_weight}))
 
 
 class _Faster:

@@ -47,6 +47,19 @@ def test_the_ends_are_the_fastest_and_the_cheapest_plan():
     assert frontier.points[-1].usd == pytest.approx(cheapest.usd, rel=2e-6)
 
 
+@pytest.mark.parametrize("usd_weight", [0.0, 0.1, 30.0])
+def test_the_weights_of_the_jobs_objective_do_not_matter(usd_weight):
+    model = cost_model(random_profile(random.Random(5), layers=5))
+    frontiers = [
+        find_frontier([build_problem(model, Objective(usd_weight=weight), Limits(max_replicas=2))], 1e-9)
+        for weight in (1.0, usd_weight)
+    ]
+    assert [[(p.stages, p.usd) for p in each.points] for each in frontiers[1:]] == [
+        [(p.stages, p.usd) for p in frontiers[0].points]
+    ]
+    assert frontiers[1].tolerance <= 1e-9
+
+
 def test_too_many_partial_plans_are_told():
     model = cost_model(random_profile(random.Random(2), layers=6))
     assert find_frontier([build_problem(model, Objective(), Limits())], 1e-6, time_limit_s=0.0).tolerance > 1e-6
