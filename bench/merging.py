@@ -24,6 +24,7 @@ from bench.made_up import (
 )
 from bench.options import Commands, Progress, add_bench, at_least
 from bench.report import Goal, Report
+from planner.aims import Aim
 from planner.cost_model import CostModel
 from planner.job import Objective
 from planner.refinement import refined
@@ -78,18 +79,19 @@ def deep_model(setting: Setting, seed: int) -> CostModel:
 
 def run(setting: Setting, progress: Progress) -> Report:
     """Measures; figures are the worst of the models and objectives."""
-    limits = made_up_limits(max_stages=30, **PUBLISHED)
+    limits = made_up_limits(setting.groups, **PUBLISHED)
     loss = gap = seconds = 0.0
     groups, gain = 0, 1.0
     for seed, weight in product(range(setting.repeats), TIME_WEIGHTS):
         model = deep_model(setting, seed)
         begin = perf_counter()
-        space = problems([model], Objective(usd_weight=1.0, time_weight=weight), limits, setting.groups, DEGREES)
+        objective = Objective(usd_weight=1.0, time_weight=weight)
+        space = problems([model], objective, limits, setting.groups, DEGREES)
         merged = solve(space)
         merged_s = perf_counter() - begin
         assert merged is not None, "nothing is excluded"
-        found = refined(merged, setting.groups, DEGREES)
-        proven = merging_loss(space, found, DEGREES)
+        found = refined(merged, groups=setting.groups, degrees=DEGREES)
+        proven = merging_loss(space, Aim(objective), found.objective, DEGREES)
         extra_s = perf_counter() - begin - merged_s
         better = 1 - found.objective / merged.objective
         groups = max(groups, len(space[0].boundaries) - 1)

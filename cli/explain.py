@@ -134,10 +134,13 @@ def _bill(what: str, bill: "Bill") -> "FittingTable":
 
 def proven(explanation: "Explanation") -> str:
     """How much better other plans may be."""
+    from cli.plan import BETTER
+
     loss = explanation.merging_loss
     text = f"Proven: no other plan that was searched for is better by more than {explanation.gap:.1%}"
     if loss:
-        text += f"; layers were merged for that, and with other cuts none is better by more than {loss:.1%}"
+        text += f"; layers were merged for that, and with other cuts none is more than {loss:.1%} "
+        text += BETTER[explanation.quantity]
     elif loss is None:
         text += "; what merging layers may have cost is not known"
     return f"{text}."

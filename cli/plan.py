@@ -139,13 +139,22 @@ def plan(args: argparse.Namespace, screen: "Screen") -> int:
     return 0
 
 
+BETTER = {
+    "objective": "better by the job's objective",
+    "usd": "cheaper",
+    "seconds": "faster",
+    "usd_times_seconds": "better by USD times seconds",
+}
+"""What a plan with less of a manifest's ``predicted.quantity`` is."""
+
+
 def merging_line(predicted: "Prediction") -> str:
     """What merging layers may have cost; nothing where none were merged, or it is not known."""
     if not predicted.merging_loss:
         return ""
     return (
-        "layers were merged for the search: a plan with other cuts is better by at most "
-        f"{predicted.merging_loss:.1%}, by the job's objective\n"
+        "layers were merged for the search: by the planner's closed form a plan with other cuts is at most "
+        f"{predicted.merging_loss:.1%} {BETTER[predicted.quantity]}\n"
     )
 
 

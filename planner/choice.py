@@ -5,11 +5,13 @@ what was asked is chosen among these forecasts. That nothing keeps it is an answ
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 
 from pydantic import ValidationError
 
+from planner.aims import Aim, Quantity
 from planner.bills import run_bill
 from planner.forecast import Forecast
 from planner.frontier import TOLERANCE, find_frontier
@@ -58,6 +60,30 @@ class Asked:
             return self.optimize
         return Optimize.TIME if self.deadline_s is None else Optimize.COST
 
+    def aim(self, run: "Run") -> Aim:
+        """The same of an iteration by the closed form.
+
+        What deadline and budget leave beside ``run``, by its forecast, is for its iterations, which are as much longer
+        and dearer than by the closed form as those of ``run`` are.
+        """
+        solution, forecast = run.solution, run.forecast
+        assert solution is not None, "a run of the search's"
+        most_s = most_usd = inf
+        if self.deadline_s is not None:
+            left_s = (self.deadline_s - run.total_s) / run.iterations
+            most_s = solution.iteration_s * (1 + left_s / forecast.iteration_s)
+        if self.budget_usd is not None:
+            left_usd = (self.budget_usd - run.usd) / run.iterations
+            most_usd = solution.usd * (1 + left_usd / forecast.usd_per_iteration)
+        return Aim.of(_QUANTITY[self.goal], most_s, most_usd)
+
+
+_QUANTITY = {
+    Optimize.TIME: Quantity.SECONDS,
+    Optimize.COST: Quantity.USD,
+    Optimize.BALANCED: Quantity.PRODUCT,
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -68,6 +94,8 @@ class Run:
     segment: SegmentPlan
     total_s: float
     usd: float
+    solution: Solution | None = field(default=None, compare=False, repr=False)
+    """What it is the run of, where a search found that."""
 
     @property
     def stages(self) -> tuple[StageCosts, ...]:
@@ -83,6 +111,8 @@ class Run:
         )
 
 
+_TRIES = 3
+"""Of plans with moved cuts, until the forecast of one keeps what was asked."""
 _BETTER: dict[Optimize, Callable[[Run], tuple[float, float]]] = {
     Optimize.TIME: lambda run: (run.total_s, run.usd),
     Optimize.COST: lambda run: (run.usd, run.total_s),
@@ -103,10 +133,10 @@ def run_of(job: Job, forecast: Forecast) -> Run:
     return Run(forecast, iterations, segment, forecast.total_s(iterations, segments), usd)
 
 
-def _scheduled(job: Job, problems: Sequence[Problem], solution: Solution) -> tuple[Run, Solution]:
-    """The run of a plan, and the plan under its schedule."""
+def _scheduled(job: Job, problems: Sequence[Problem], solution: Solution) -> Run:
+    """The run of a plan, under the schedule that is best for it."""
     choice = choose_schedule(problems, solution, solution.problem.model.profile.dataset)
-    return run_of(job, choice.forecast), choice.solution
+    return replace(run_of(job, choice.forecast), solution=choice.solution)
 
 
 @dataclass(frozen=True)
@@ -116,8 +146,9 @@ class Chosen:
     run: Run
     gap: float
     """Of those between merged layers, by the objective; for what was asked, of those that were not looked at."""
-    merging_loss: float | None
-    """Of those between all layers, by the objective; 0 where none were merged, None for what was asked."""
+    merging_loss: float
+    """Of those between all layers, in ``quantity``, by the closed form; 0 where none were merged."""
+    quantity: Quantity
 
 
 @dataclass(frozen=True)
@@ -144,7 +175,7 @@ def find_choices(job: Job, problems: Sequence[Problem], tolerance: float = TOLER
     for point in frontier.points:
         try:
             found = Solution(point.problem, point.stages, point.iteration_s, point.usd, point.usd, 0.0)
-            runs.append(_scheduled(job, problems, found)[0])
+            runs.append(_scheduled(job, problems, found))
         except UserInputError as error:
             misfit = error
     if not runs and misfit is not None:
@@ -170,14 +201,46 @@ def choose(job: Job, profile: Profile, platform: Platform, asked: Asked, time_li
     if not asked.anything:
         solution = solve(problems, time_limit_s=time_limit_s)
         assert solution is not None, "without an excluded plan there is a solution or an exception"
-        run, solution = _scheduled(job, problems, refined(solution))
-        loss = merging_loss(problems, solution)
-        return Chosen(run, min(solution.gap, loss) if loss else solution.gap, loss)
+        run, aim = _scheduled(job, problems, refined(solution)), Aim(job.objective)
+        assert run.solution is not None, "as scheduled"
+        loss = merging_loss(problems, aim, run.solution.objective)
+        gap = run.solution.gap
+        return Chosen(run, min(gap, loss) if loss else gap, loss, aim.quantity)
     choices = find_choices(job, problems)
     best = choices.best(asked)
     if best is None:
         raise UserInputError(_shortfall(choices, asked) + _remedies(job, profile, platform, asked))
-    return Chosen(best, min(1.0, choices.tolerance), None)  # a manifest's gap is finite
+    run = _refined_run(job, problems, asked, best)
+    aim = asked.aim(run)
+    loss = merging_loss(problems, aim, _value(aim, run))
+    return Chosen(run, min(1.0, choices.tolerance), loss, aim.quantity)  # a manifest's gap is finite
+
+
+def _value(aim: Aim, run: Run) -> float:
+    """Of what was asked, by the closed form."""
+    assert run.solution is not None, "a run of the search's"
+    return aim.value(run.solution.iteration_s, run.solution.usd)
+
+
+def _refined_run(job: Job, problems: Sequence[Problem], asked: Asked, best: Run) -> Run:
+    """A run that keeps what was asked with cuts between all layers; ``best`` where none is better by its forecast."""
+    aim = asked.aim(best)
+    for _ in range(_TRIES):
+        assert best.solution is not None, "a run of the search's"
+        found = replace(best.solution, objective=_value(aim, best))
+        moved = refined(found, aim)
+        if moved is found:
+            return best
+        try:
+            run = _scheduled(job, problems, moved)
+        except UserInputError:  # an iteration does not fit into a function's life
+            return best
+        if run.keeps(asked):
+            return min(best, run, key=_BETTER[asked.goal])
+        # Its forecast is above its closed form by more than that of ``best``: so much less is allowed.
+        closer = asked.aim(run)
+        aim = replace(aim, most_s=min(aim.most_s, closer.most_s), most_usd=min(aim.most_usd, closer.most_usd))
+    return best
 
 
 def duration_text(seconds: float) -> str:

@@ -82,6 +82,8 @@ class Explanation:
     """As the manifest has it."""
     merging_loss: float | None
     """As the manifest has it."""
+    quantity: str
+    """Likewise: in which merging loses."""
     next_best: NextPlan | None
     next_best_note: str
 
@@ -184,6 +186,7 @@ def explain(
         attempt_at_most_usd=manifest.spending.segment_at_most_usd,
         gap=manifest.predicted.gap,
         merging_loss=manifest.predicted.merging_loss,
+        quantity=manifest.predicted.quantity,
         next_best=next_best,
         next_best_note=note,
     )

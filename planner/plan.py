@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from planner.aims import Quantity
 from planner.bills import spending
 from planner.choice import Asked, Run, choose, with_limits
 from planner.forecast import Forecast
@@ -103,11 +104,17 @@ def make_plan(
     chosen = choose(limited, profile, platform, asked or Asked(), time_limit_s)
     hashes = Hashes(job=job.sha256, profile=profile.sha256, source=source_digest)
     place = relative_source(source, manifest_path)
-    return manifest_of(limited, chosen.run, chosen.gap, place, hashes, chosen.merging_loss)
+    return manifest_of(limited, chosen.run, chosen.gap, place, hashes, chosen.merging_loss, chosen.quantity)
 
 
 def manifest_of(
-    job: Job, run: Run, gap: float, source: str, hashes: Hashes, merging_loss: float | None = None
+    job: Job,
+    run: Run,
+    gap: float,
+    source: str,
+    hashes: Hashes,
+    merging_loss: float | None = None,
+    quantity: Quantity = Quantity.OBJECTIVE,
 ) -> Manifest:
     """The manifest of a forecast run. Raises UserInputError when it breaks a rule of manifests."""
     forecast, profile = run.forecast, run.forecast.model.profile
@@ -141,6 +148,7 @@ def manifest_of(
                 objective=significant(job.objective.usd_weight * usd + job.objective.time_weight * seconds),
                 gap=significant(gap),
                 merging_loss=None if merging_loss is None else significant(merging_loss),
+                quantity=quantity.value,
             ),
             hashes=hashes,
         )

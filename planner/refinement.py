@@ -2,22 +2,23 @@
 
 Around each cut of a plan so many boundaries are allowed at steps of so many layers; the best plan between these has
 the next cuts, and where none moves, the step is halved, down to a single layer. A plan's own cuts are always among
-those allowed, so no plan is worse than the one before it.
+those allowed, so no plan is worse than the one before it. A search is for plans that are better by a share (``GAIN``):
+what lies below is soon told, and no clock need end it.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from time import monotonic
+from math import inf
 
+from planner.aims import Aim
 from planner.problem import MAX_GROUPS, build_problem
 from planner.solver import Solution, solve
-from runtime.errors import FuncpipeError
 
+GAIN = 0.002
+"""Relative: a plan that is better by less is not searched for."""
 REACH = 8
 """Steps to either side of a cut, at most; as many as there are groups for."""
-TIME_LIMIT_S = 20.0
-"""Of each search; what is found until then counts."""
 
 
 def _around(cuts: Sequence[int], step: int, layers: int, groups: int) -> list[int]:
@@ -33,34 +34,30 @@ def _around(cuts: Sequence[int], step: int, layers: int, groups: int) -> list[in
 
 
 def refined(
-    found: Solution,
-    groups: int = MAX_GROUPS,
-    degrees: Sequence[int] | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    found: Solution, aim: Aim | None = None, groups: int = MAX_GROUPS, degrees: Sequence[int] | None = None
 ) -> Solution:
     """The plan with its cuts moved; ``found`` itself where nothing was merged or nothing is better.
 
     The gap is to the best plan between the merged layers, as before.
 
     Args:
+        found: its objective is what ``aim`` makes of it.
+        aim: what is best, instead of the problem's objective.
         degrees: numbers of replicas to try, instead of ``replica_choices``.
     """
     problem, layers = found.problem, found.problem.model.layer_count
     merged = [end - first for first, end in pairwise(problem.boundaries)]
     bound = (1 - found.gap) * found.objective
-    step, best, deadline = max(merged) // 2, found, monotonic() + time_limit_s
+    step, best = max(merged) // 2, found
     while step:
         cuts = [stage.end for stage in best.stages[:-1]]
         boundaries = _around(cuts, step, layers, groups)
         finer = build_problem(
             problem.model, problem.objective, problem.limits, groups, degrees, problem.schedule, boundaries
         )
-        try:
-            better = solve([finer], time_limit_s=max(0.0, deadline - monotonic()))
-        except FuncpipeError:  # time is up before anything was found
-            break
-        if better is None or better.objective >= best.objective * (1 - 1e-9):
+        better = solve([finer], aim=aim, known=best.objective, tolerance=GAIN, time_limit_s=inf)
+        if better is None or better.objective > best.objective * (1 - GAIN):
             step //= 2
-            continue
-        best = replace(better, problem=problem)
+        if better is not None:
+            best = replace(better, problem=problem)
     return replace(best, gap=max(0.0, 1 - bound / best.objective)) if best is not found else found

@@ -178,8 +178,11 @@ class Prediction(Strict):
     gap: NonNegative = Field(description="proven relative distance of the objective from the optimum")
     merging_loss: NonNegative | None = Field(
         None,
-        description="likewise from the optimum between layers that were merged for the search: 0 where none were, null "
-        "where it is not known",
+        description="by so much, at most, a plan that has cuts between layers that were merged for the search has "
+        "less of the quantity, by the closed form: 0 where none were merged, null where it is not known",
+    )
+    quantity: Literal["objective", "usd", "seconds", "usd_times_seconds"] = Field(
+        "objective", description="what was made little: the job's objective, or what the plan was asked for by"
     )
 
 

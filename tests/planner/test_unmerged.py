@@ -1,7 +1,9 @@
 import random
+from math import inf
 
 import pytest
 
+from planner.aims import Aim, Quantity
 from planner.job import Limits, Objective
 from planner.problem import build_problem
 from planner.solver import solve
@@ -32,7 +34,7 @@ def test_the_optimum_of_unmerged_layers_is_within_the_bound(seed):
     assert len(merged.boundaries) - 1 < model.layer_count
     found = solve([merged])
     assert found is not None
-    bound = lower_bound([merged], found.objective)
+    bound = lower_bound([merged], Aim(objective), found.objective)
     best = least_objective(build_problem(model, objective, limits, groups=model.layer_count), found.objective)
     assert bound <= best * (1 + 1e-9)
     assert best <= found.objective * (1 + 1e-9)
@@ -57,10 +59,33 @@ def test_no_plan_of_any_schedule_wire_and_size_is_below_the_bound(seed):
     space = problems(models, objective, limits, groups=2)
     found = solve(space)
     assert found is not None
-    bound = lower_bound(space, found.objective)
+    bound = lower_bound(space, Aim(objective), found.objective)
     every = problems(models, objective, limits)
     best = min(value(problem, plan) for problem in every for plan in every_plan(problem))
     assert bound <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_plan_of_what_is_asked_is_below_the_bound(seed):
+    generator = random.Random(seed)
+    model = cost_model(random_profile(generator, layers=4, scale=0.5))
+    problem = build_problem(model, Objective(), some_limits(generator, schedule="gpipe"), groups=2)
+    every = [(model.iteration_s(plan), plan) for plan in every_plan(problem)]
+    every = [(seconds, model.usd(plan, seconds)) for seconds, plan in every]
+    some_s, some_usd = generator.choice(every)[0], generator.choice(every)[1]
+    for aim in (
+        Aim.of(Quantity.SECONDS),
+        Aim.of(Quantity.USD),
+        Aim.of(Quantity.PRODUCT),
+        Aim.of(Quantity.USD, most_s=some_s),
+        Aim.of(Quantity.SECONDS, most_usd=some_usd),
+        Aim.of(Quantity.PRODUCT, most_s=1.5 * some_s, most_usd=some_usd),
+    ):
+        best = min(aim.value(*figures) for figures in every)
+        if best < inf:
+            for known in (best, 1.1 * best):
+                bound = lower_bound([problem], aim, known)
+                assert 0.9 * best <= bound <= best * (1 + 1e-9)
 
 
 def test_unmerged_layers_lose_next_to_nothing():
@@ -71,7 +96,7 @@ def test_unmerged_layers_lose_next_to_nothing():
     problem = build_problem(model, objective, limits)
     found = solve([problem])
     assert found is not None
-    assert lower_bound([problem], found.objective) == pytest.approx(found.objective, rel=0.03)
+    assert lower_bound([problem], Aim(problem.objective), found.objective) == pytest.approx(found.objective, rel=0.03)
 
 
 def test_less_work_proves_less():
@@ -80,7 +105,7 @@ def test_less_work_proves_less():
     problem = build_problem(model, Objective(usd_weight=1.0, time_weight=1e-4), Limits(recompute=False), groups=4)
     found = solve([problem])
     assert found is not None
-    bounds = [lower_bound([problem], found.objective, work=work) for work in (1e4, 1e6, 1e8)]
+    bounds = [lower_bound([problem], Aim(problem.objective), found.objective, work=work) for work in (1e4, 1e6, 1e8)]
     assert bounds == sorted(bounds)
     assert bounds[0] < bounds[2]
-    assert bounds[2] == lower_bound([problem], found.objective, work=1e8), "the same again"
+    assert bounds[2] == lower_bound([problem], Aim(problem.objective), found.objective, work=1e8), "the same again"
