@@ -1,28 +1,26 @@
 """Candidate stages as columns of numbers: all cuts, sizes, replicas and ways to sum and to recompute, at once.
 
-The formulae are ``CostModel``'s. Each is asked once for what it depends on (a stage's lanes know nothing of replicas,
-its summation nothing of recomputation), and numpy puts the figures together in the order in which ``StageCosts`` does:
-they are the same bits. The ``StageCosts`` of a candidate is made when it is asked for.
+The formulae are ``CostModel``'s and ``StageCosts``', asked for all layers that a stage of a kind may have at once: they
+are the same bits. The ``StageCosts`` of a candidate is made when it is asked for.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import overload
 
 import numpy
 
-from planner.cost_model import CostModel, PassedOn
+from planner.cost_model import CostModel
 from planner.dominance import Column, as_good, places, table
 from planner.job import Limits
-from planner.pricing import BYTES_PER_GB, gb_seconds
-from planner.stage_costs import LaneTimes, StageCosts
+from planner.stage_costs import StageCosts
 from planner.stage_memory import HEAD_ROOM, MIB, needed_mb
 from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm
 
 _ALGORITHMS = list(Algorithm)
-_TOO_MUCH = 1e30
-"""Bytes of memory; of ways to sum that a number of replicas has not."""
+Spans = tuple[Column, Column]
+"""First and end boundaries of stages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +104,7 @@ def find_candidates(
     first stays.
     """
     grid = _Grid(model, limits, boundaries, degrees)
-    kept = grid.kept(schedule)
-    numbers = numpy.flatnonzero(kept)
-    found = grid.candidates(numbers, kept.ravel()[numbers])
+    numbers, found = grid.candidates(grid.kept(schedule))
     span, degree, _, recompute, size = numpy.unravel_index(numbers, grid.shape)
     stage = span * len(degrees) + degree
     seen = _seen(found, schedule)
@@ -148,121 +144,113 @@ def _undominated(group: Column, figures: numpy.ndarray) -> Column:
     return numpy.flatnonzero(~worse[number, place])
 
 
-def _counts(passed: PassedOn) -> tuple[int, int, int, int]:
-    return passed.puts, passed.gets, passed.bytes_up, passed.bytes_down
+@dataclass(frozen=True)
+class Kind:
+    """What candidates have in common that differ in their layers alone."""
+
+    memory_mb: int
+    replicas: int
+    algorithm: Algorithm
+    recompute: bool
+
+
+def memory_kept(
+    model: CostModel, spans: Spans, sizes: Sequence[int], kind: Kind, schedule: ScheduleName
+) -> Iterator[Column]:
+    """For each memory size, whichever the kind's: ``Candidates.kept`` of the spans, 0 where a stage does not fit."""
+    shape = (*spans, kind.replicas, kind.algorithm, kind.recompute)
+    every = model.micro_batches_per_replica(kind.replicas)
+    if schedule is ScheduleName.GPIPE:
+        needed = needed_mb(model.memory(*shape).total)
+        for size in sizes:
+            yield numpy.where(needed <= size, every, 0)
+        return
+    least, most = model.memory(*shape, 1).total, model.memory(*shape, every).total
+    each = numpy.broadcast_to(model.kept_bytes(*spans, kind.recompute), least.shape)
+    needed = numpy.minimum(numpy.where(spans[1] == model.layer_count, 1, 2), every)
+    for size in sizes:
+        # What is kept hides part of what summing and saving need, so memory grows by ``each`` only at the end.
+        fewer = numpy.maximum(0.0, (most - size / (1 + HEAD_ROOM) * MIB) // numpy.maximum(each, 1)) * (each > 0)
+        fewer = numpy.minimum(fewer, every - 1)
+        while (over := (needed_mb(numpy.maximum(least, most - fewer * each)) > size) & (fewer < every - 1)).any():
+            fewer += over
+        kept = numpy.where(needed_mb(least) <= size, every - fewer, 0)
+        yield numpy.where(kept >= needed, kept, 0).astype(int)
 
 
 class _Grid:
-    """Figures by what they depend on. Axes are in the order of ``shape``."""
+    """Every kind between some boundaries. Axes are in the order of ``shape``."""
 
     def __init__(self, model: CostModel, limits: Limits, boundaries: Sequence[int], degrees: Sequence[int]) -> None:
         self.model, self.degrees, self.sizes = model, list(degrees), sorted(limits.memory_mb)
-        self.spans = [(first, end) for at, first in enumerate(boundaries) for end in boundaries[at + 1 :]]
+        first, end = numpy.triu_indices(len(boundaries), k=1)
+        at = numpy.array(boundaries, dtype=int)
+        self.spans = at[first], at[end]
         self.ways = [ways_to_sum(limits, degree) for degree in degrees]
         self.recomputations = limits.recomputations
         most = max(map(len, self.ways))
-        self.shape = (len(self.spans), len(self.degrees), most, len(self.recomputations), len(self.sizes))
-        self.micro_batches = numpy.array([model.micro_batches_per_replica(degree) for degree in degrees])
+        self.shape = (len(first), len(self.degrees), most, len(self.recomputations), len(self.sizes))
+
+    def _kinds(self) -> Iterator[tuple[tuple[int, int, int], Kind]]:
+        """With their places on the axes between spans and memory sizes; memory sizes are left open."""
+        for degree, replicas in enumerate(self.degrees):
+            for way, algorithm in enumerate(self.ways[degree]):
+                for again, recompute in enumerate(self.recomputations):
+                    yield (degree, way, again), Kind(0, replicas, algorithm, recompute)
 
     def kept(self, schedule: ScheduleName) -> numpy.ndarray:
         """Of the whole grid: ``Candidates.kept``, 0 where a stage does not fit."""
-        model, sizes = self.model, numpy.array(self.sizes)
-        every = self.micro_batches[:, None, None, None]
-        if schedule is ScheduleName.GPIPE:
-            return numpy.where(needed_mb(self._peaks([None] * len(self.degrees)))[..., None] <= sizes, every, 0)
-        least = self._peaks([1] * len(self.degrees))[..., None]
-        most = self._peaks(self.micro_batches.tolist())[..., None]
-        each = numpy.array([[model.kept_bytes(*span, again) for again in self.recomputations] for span in self.spans])
-        each = each[:, None, None, :, None]
-        # What is kept hides part of what summing and saving need, so memory grows by ``each`` only at the end.
-        fewer = numpy.maximum(0.0, (most - sizes / (1 + HEAD_ROOM) * MIB) // numpy.maximum(each, 1)) * (each > 0)
-        fewer = numpy.minimum(fewer, every - 1)
-        while (over := (needed_mb(numpy.maximum(least, most - fewer * each)) > sizes) & (fewer < every - 1)).any():
-            fewer += over
-        kept = numpy.where(needed_mb(least) <= sizes, every - fewer, 0)
-        needed = [[least_kept(model, schedule, end, degree) or 0 for degree in self.degrees] for _, end in self.spans]
-        return numpy.where(kept >= numpy.array(needed)[:, :, None, None, None], kept, 0).astype(int)
-
-    def _peaks(self, kept: Sequence[int | None]) -> numpy.ndarray:
-        """Bytes of memory by all axes but the last; ``kept`` by degree, as ``CostModel.memory`` takes it."""
-        peaks = numpy.full(self.shape[:4], _TOO_MUCH)
-        for number, (first, end) in enumerate(self.spans):
-            for at, degree in enumerate(self.degrees):
-                for way, algorithm in enumerate(self.ways[at]):
-                    for again, recompute in enumerate(self.recomputations):
-                        peak = self.model.memory(first, end, degree, algorithm, recompute, kept[at]).total
-                        peaks[number, at, way, again] = peak
-        return peaks
-
-    def candidates(self, numbers: Column, kept: Column) -> Candidates:
-        """The candidates of these places in the flattened grid."""
-        model, prices = self.model, self.model.platform.storage_prices
-        span, degree, way, again, size = numpy.unravel_index(numbers, self.shape)
-        replicas, micro_batches = numpy.array(self.degrees)[degree], self.micro_batches[degree]
-        path, back, pace, back_pace, inner, outer, back_compute = self._lanes()[:, span, size, again]
-        bandwidths = [model.summing_bandwidth(memory_mb) for memory_mb in self.sizes]
-        distinct = sorted(set(bandwidths))
-        link = numpy.array([distinct.index(each) for each in bandwidths])[size]
-        sums = self._summations([bandwidths.index(each) for each in distinct])
-        synchronise, step = sums[0, span, degree, way, link], self._steps()[span, size]
-        passed = numpy.array([_counts(model.passed_on(*each)) for each in self.spans], dtype=float)[span].T
-        puts, gets, bytes_up, bytes_down = model.micro_batches * passed + sums[1:, span, degree, way, link]
-        memory_mb = numpy.array(self.sizes)[size]
-        ways = numpy.zeros(self.shape[1:3], dtype=int)
-        for at, found in enumerate(self.ways):
-            ways[at, : len(found)] = [_ALGORITHMS.index(algorithm) for algorithm in found]
-        firsts, ends = numpy.array(self.spans).T
-        return Candidates(
-            model=model,
-            first=firsts[span],
-            end=ends[span],
-            memory_mb=memory_mb,
-            replicas=replicas,
-            algorithm=ways[degree, way],
-            recompute=numpy.array(self.recomputations)[again],
-            micro_batches=micro_batches,
-            kept=kept,
-            forward_path_s=path,
-            backward_path_s=back,
-            forward_queue_s=(micro_batches - 1) * pace,
-            backward_queue_s=(micro_batches - 1) * back_pace,
-            closing_s=synchronise + step,
-            request_usd=puts * prices.usd_per_put
-            + gets * prices.usd_per_get
-            + (bytes_up * prices.usd_per_gb_up + bytes_down * prices.usd_per_gb_down) / BYTES_PER_GB,
-            work_s=model.micro_batches * (path + back) + replicas * (synchronise + step),
-            total_gb=replicas * gb_seconds(memory_mb, 1.0) + replicas * model.tmp_worth_gb(model.ephemeral_storage_mb),
-            inner_s=inner,
-            outer_s=outer,
-            backward_compute_s=back_compute,
-        )
-
-    def _lanes(self) -> numpy.ndarray:
-        """By span, memory size and recomputation: a row per figure that ``candidates`` takes of the lanes."""
-
-        def figures(forward: LaneTimes, backward: LaneTimes) -> tuple[float, ...]:
-            sent_s = forward.upload.whole_s + backward.download.whole_s
-            inner_s = forward.compute_s + sent_s + backward.compute_s
-            outer_s = forward.download.whole_s + backward.upload.whole_s
-            paths, paces = (forward.path_s, backward.path_s), (forward.slowest_s, backward.slowest_s)
-            return (*paths, *paces, inner_s, outer_s, backward.compute_s)
-
-        found = [
-            [[figures(*self.model.lanes(*span, size, again)) for again in self.recomputations] for size in self.sizes]
-            for span in self.spans
-        ]
-        return numpy.moveaxis(numpy.array(found), -1, 0)
-
-    def _summations(self, sizes: Sequence[int]) -> numpy.ndarray:
-        """By span, degree, way and memory size (of these numbers): seconds, PUTs, GETs, bytes up and down."""
-        found = numpy.zeros((5, *self.shape[:3], len(sizes)))
-        for number, span in enumerate(self.spans):
-            for at, degree in enumerate(self.degrees):
-                for way, algorithm in enumerate(self.ways[at]):
-                    for link, size in enumerate(sizes):
-                        summation = self.model.summation(*span, self.sizes[size], degree, algorithm)
-                        found[:, number, at, way, link] = (summation.seconds, *_counts(summation.passed))
+        found = numpy.zeros(self.shape, dtype=int)
+        for place, kind in self._kinds():
+            for size, kept in enumerate(memory_kept(self.model, self.spans, self.sizes, kind, schedule)):
+                found[:, *place, size] = kept
         return found
 
-    def _steps(self) -> numpy.ndarray:
-        return numpy.array([[self.model.step_s(*span, size) for size in self.sizes] for span in self.spans])
+    def candidates(self, kept: numpy.ndarray) -> tuple[Column, Candidates]:
+        """Those that fit, and their places in the flattened grid, ascending."""
+        numbers, parts = [], []
+        for place, kind in self._kinds():
+            for size, memory_mb in enumerate(self.sizes):
+                rows = numpy.flatnonzero(kept[:, *place, size])
+                if len(rows):
+                    places = (rows, *(numpy.full(len(rows), each) for each in (*place, size)))
+                    numbers.append(numpy.ravel_multi_index(places, self.shape))
+                    spans = self.spans[0][rows], self.spans[1][rows]
+                    parts.append(
+                        columns(self.model, spans, replace(kind, memory_mb=memory_mb), kept[rows, *place, size])
+                    )
+        if not parts:
+            return numpy.zeros(0, dtype=int), Candidates.none(self.model)
+        order = numpy.argsort(numpy.concatenate(numbers))
+        return numpy.concatenate(numbers)[order], joined(parts).only(order)
+
+
+def columns(model: CostModel, spans: Spans, kind: Kind, kept: Column) -> Candidates:
+    """The candidates of one kind with the layers of these spans, a row each."""
+    costs = model.stage(*spans, kind.memory_mb, kind.replicas, kind.algorithm, kind.recompute)
+    figures = {
+        "memory_mb": kind.memory_mb,
+        "replicas": kind.replicas,
+        "algorithm": _ALGORITHMS.index(kind.algorithm),
+        "recompute": kind.recompute,
+        "micro_batches": costs.micro_batches,
+        "forward_path_s": costs.forward.path_s,
+        "backward_path_s": costs.backward.path_s,
+        "forward_queue_s": costs.forward_queue_s,
+        "backward_queue_s": costs.backward_queue_s,
+        "closing_s": costs.closing_s,
+        "request_usd": costs.request_usd,
+        "work_s": costs.work_s,
+        "total_gb": costs.total_gb,
+        "inner_s": costs.inner_s,
+        "outer_s": costs.outer_s,
+        "backward_compute_s": costs.backward.compute_s,
+    }
+    rows = {name: numpy.broadcast_to(figure, len(kept)) for name, figure in figures.items()}
+    return Candidates(model=model, first=spans[0], end=spans[1], kept=kept, **rows)
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """One below the other."""
+    names = [field.name for field in fields(Candidates)[1:]]
+    return Candidates(parts[0].model, *(numpy.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -12,13 +12,16 @@ Schedules that keep fewer micro-batches than GPipe's add a bound (``waiting_s``)
 away.
 
 Seconds are per iteration or per micro-batch as named, bytes are of one worker, USD per iteration.
+
+Ranges of layers are those of one stage, or columns of the boundaries of many, whose figures are columns then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any
 
-from planner.layer_sums import LayerSums
+from planner.boundaries import Boundaries, PassedOn
+from planner.layer_sums import Figure, Figures, Index, LayerSums, Sums, whole
 from planner.platforms import Platform
 from planner.pricing import BYTES_PER_GB, tmp_gb_seconds
 from planner.profile_format import Profile
@@ -26,20 +29,9 @@ from planner.stage_costs import LaneTimes, StageCosts, Transfer
 from planner.stage_memory import MemoryModel, StageMemory
 from runtime.limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
-from runtime.pacing import range_count
 from runtime.schedule import ScheduleName, kept_at_once
 from runtime.spec import EXACT_WIRE, TrainingSpec, WireSpec
-from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes
-
-
-@dataclass(frozen=True)
-class PassedOn:
-    """Requests and bytes: of one micro-batch to and from the stages beside, or of all replicas' summation."""
-
-    puts: int
-    gets: int
-    bytes_up: int
-    bytes_down: int
+from runtime.synchronisation import Algorithm, Exchange, best_piece_bytes, larger
 
 
 @dataclass(frozen=True)
@@ -47,12 +39,12 @@ class Summation:
     """Of a stage's gradients over its replicas: seconds of one replica, requests of all."""
 
     exchange: Exchange
-    seconds: float
-    server_s: float
+    seconds: Figure
+    server_s: Figure
     passed: PassedOn
 
 
-def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
+def _server_s(exchange: Exchange, algorithm: Algorithm) -> Figure:
     """``StageCosts.synchronise_server_s``: every request, the deletion of every object, and a replica's bytes."""
     n = exchange.replicas
     if n == 1:
@@ -62,12 +54,21 @@ def _server_s(exchange: Exchange, algorithm: Algorithm) -> float:
     return requests * exchange.latency_s + copies * exchange.gradient_bytes / exchange.bandwidth
 
 
-def _exchanged_bytes(exchange: Exchange, algorithm: Algorithm) -> tuple[int, int]:
+def _exchanged_bytes(exchange: Exchange, algorithm: Algorithm) -> tuple[Figure, Figure]:
     """Bytes written and read by all replicas together, without headers."""
     n, size = exchange.replicas, exchange.gradient_bytes
     if n == 1:
         return 0, 0
     return n * size, (n * (n - 1) if algorithm is Algorithm.ALL_TO_ALL else 2 * (n - 1)) * size
+
+
+def _known(known: dict[Any, Any], find: Callable[..., Any], first: Index, end: Index, *others: object) -> Any:
+    """Of one stage found once and then remembered; of columns found each time."""
+    if not isinstance(first, int):
+        return find(first, end, *others)
+    if (first, end, *others) not in known:
+        known[first, end, *others] = find(first, end, *others)
+    return known[first, end, *others]
 
 
 class CostModel:
@@ -92,12 +93,13 @@ class CostModel:
         base_bytes = empty + profile.library_bytes
         self._layers, self._memories = LayerSums(profile), MemoryModel(profile, training, wire, base_bytes)
         self._tmp_worth_gb = self.tmp_worth_gb(ephemeral_storage_mb)
-        self._steps_s = [0.0, *accumulate(layer.step_s for layer in profile.layers)]
-        self._compute: dict[int, tuple[list[float], list[float], float]] = {}
+        self._steps = Sums(layer.step_s for layer in profile.layers)
+        self._compute: dict[int, tuple[Sums, Sums, Figures]] = {}
         self._lanes: dict[tuple[int, int, int, bool], tuple[LaneTimes, LaneTimes]] = {}
         self._exchanges: dict[tuple[int, int, float, int], Exchange] = {}
         self._passed: dict[tuple[int, int], PassedOn] = {}
         self._summed: dict[tuple[int, int, float, int, Algorithm], Summation] = {}
+        self._boundaries = Boundaries(self._layers, platform, wire.activations.share(training.dtype))
 
     @property
     def layer_count(self) -> int:
@@ -106,30 +108,18 @@ class CostModel:
     def micro_batches_per_replica(self, replicas: int) -> int:
         return -(-self.micro_batches // replicas)
 
-    def activation_bytes(self, boundary: int) -> int:
-        """On the wire, bytes of one micro-batch that enter layer ``boundary`` from another stage.
-
-        All are counted as floating-point: the profile does not tell what part of a layer's output is not.
-        """
-        return round(self._layers.boundary_bytes(boundary) * self.wire.activations.share(self.training.dtype))
-
-    def returned_bytes(self, boundary: int) -> int:
-        """On the wire, bytes of one micro-batch's gradient with respect to what enters layer ``boundary``."""
-        share = self.wire.activations.share(self.training.dtype)
-        return round(self.profile.layers[boundary - 1].gradient_bytes * share)
-
     def _scaled(self, seconds: Sequence[float], memory_mb: int) -> float:
         """Seconds at a memory size from those that the profile lists."""
         return self.profile.seconds_at(seconds, memory_mb, self.platform.vcpus(memory_mb))
 
-    def _compute_sums(self, memory_mb: int) -> tuple[list[float], list[float], float]:
-        """Prefix sums of forward and of backward seconds, and the loss's seconds."""
+    def _compute_sums(self, memory_mb: int) -> tuple[Sums, Sums, Figures]:
+        """Of forward and of backward seconds; by boundary, the loss's seconds of a stage that ends there."""
         if memory_mb not in self._compute:
             layers = self.profile.layers
             self._compute[memory_mb] = (
-                [0.0, *accumulate(self._scaled(layer.forward_s, memory_mb) for layer in layers)],
-                [0.0, *accumulate(self._scaled(layer.backward_s, memory_mb) for layer in layers)],
-                self._scaled(self.profile.loss_profile.seconds, memory_mb),
+                Sums(self._scaled(layer.forward_s, memory_mb) for layer in layers),
+                Sums(self._scaled(layer.backward_s, memory_mb) for layer in layers),
+                Figures([*[0.0] * len(layers), self._scaled(self.profile.loss_profile.seconds, memory_mb)]),
             )
         return self._compute[memory_mb]
 
@@ -137,95 +127,82 @@ class CostModel:
         """Bytes/s at which a worker of this size can send and receive at once."""
         return min(self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb))
 
-    def exchange(self, first: int, end: int, memory_mb: int, replicas: int) -> Exchange:
+    def exchange(self, first: Index, end: Index, memory_mb: int, replicas: int) -> Exchange:
         """The summation of a candidate stage's gradients over its replicas."""
         bandwidth = self.summing_bandwidth(memory_mb)
-        if (first, end, bandwidth, replicas) in self._exchanges:
-            return self._exchanges[first, end, bandwidth, replicas]
+        return _known(self._exchanges, self._exchange_of, first, end, bandwidth, replicas)
+
+    def _exchange_of(self, first: Index, end: Index, bandwidth: float, replicas: int) -> Exchange:
         latency_s = (self.platform.get_latency_s + self.platform.put_latency_s) / 2
         share = self.wire.gradients.share(self.training.dtype)
-        exchange = Exchange(
-            gradient_bytes=round(self._layers.total("trainable_parameter_bytes", first, end) * share),
+        return Exchange(
+            gradient_bytes=whole(self._layers.trainable.between(first, end) * share),
             replicas=replicas,
             bandwidth=bandwidth,
             latency_s=latency_s,
             piece_bytes=best_piece_bytes(bandwidth, latency_s),
-            widening=1 / share,
+            widening=round(1 / share),
         )
-        self._exchanges[first, end, bandwidth, replicas] = exchange
-        return exchange
 
-    def _synchronise_s(self, exchange: Exchange, algorithm: Algorithm) -> float:
+    def _synchronise_s(self, exchange: Exchange, algorithm: Algorithm) -> Figure:
         """The algorithm's formula, or what its requests take at the rate that one inbox admits."""
+        seconds = exchange.seconds(algorithm)
         puts_per_s, gets_per_s = self.platform.puts_per_s, self.platform.gets_per_s
-        return max(
-            exchange.seconds(algorithm),
-            exchange.puts(algorithm) / puts_per_s if puts_per_s else 0.0,
-            exchange.gets(algorithm) / gets_per_s if gets_per_s else 0.0,
-        )
+        if puts_per_s:
+            seconds = larger(seconds, exchange.puts(algorithm) / puts_per_s)
+        if gets_per_s:
+            seconds = larger(seconds, exchange.gets(algorithm) / gets_per_s)
+        return seconds
 
-    def lanes(self, first: int, end: int, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
+    def lanes(self, first: Index, end: Index, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
         """Of the forward and of the backward pass."""
-        shape = (first, end, memory_mb, recompute)
-        if shape not in self._lanes:
-            self._lanes[shape] = self._lanes_of(*shape)
-        return self._lanes[shape]
+        return _known(self._lanes, self._lanes_of, first, end, memory_mb, recompute)
 
-    def _lanes_of(self, first: int, end: int, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
-        forward, backward, loss = self._compute_sums(memory_mb)
-        opens, closes = first == 0, end == self.layer_count
-        bandwidth, upload = self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb)
-        get, put = self.platform.get_latency_s, self.platform.put_latency_s
-        samples = (self.profile.input_bytes if opens else 0) + (self.profile.target_bytes if closes else 0)
-        received = 0 if opens else self.activation_bytes(first)
-        forward_lanes = LaneTimes(
-            download=Transfer((samples + received) / bandwidth, 0.0 if opens else get),
-            compute_s=forward[end] - forward[first],
-            upload=Transfer() if closes else Transfer(self.activation_bytes(end) / upload, put),
+    def _lanes_of(self, first: Index, end: Index, memory_mb: int, recompute: bool) -> tuple[LaneTimes, LaneTimes]:
+        forward_s, backward_s, loss_s = self._compute_sums(memory_mb)
+        down, up, at = self.platform.bandwidth(memory_mb), self.platform.upload_bandwidth(memory_mb), self._boundaries
+        forward, loss = forward_s.between(first, end), loss_s.at(end)
+        samples = at.inputs.at(first) + at.targets.at(end)
+        again = forward + loss if recompute else 0.0
+        return (
+            LaneTimes(
+                download=Transfer((samples + at.sent.at(first)) / down, at.get_s.at(first)),
+                compute_s=forward,
+                upload=Transfer(at.sent.at(end) / up, at.put_s.at(end)),
+            ),
+            LaneTimes(
+                download=Transfer(at.returned.at(end) / down, at.get_s.at(end)),
+                compute_s=backward_s.between(first, end) + loss + again,
+                upload=Transfer(at.returned.at(first) / up, at.put_s.at(first)),
+            ),
         )
-        again = forward[end] - forward[first] + (loss if closes else 0.0) if recompute else 0.0
-        backward_lanes = LaneTimes(
-            download=Transfer() if closes else Transfer(self.returned_bytes(end) / bandwidth, get),
-            compute_s=backward[end] - backward[first] + (loss if closes else 0.0) + again,
-            upload=Transfer() if opens else Transfer(self.returned_bytes(first) / upload, put),
-        )
-        return forward_lanes, backward_lanes
 
-    def summation(self, first: int, end: int, memory_mb: int, replicas: int, algorithm: Algorithm) -> Summation:
+    def summation(self, first: Index, end: Index, memory_mb: int, replicas: int, algorithm: Algorithm) -> Summation:
         """What summing the stage's gradients takes."""
-        shape = (first, end, self.summing_bandwidth(memory_mb), replicas, algorithm)
-        if shape not in self._summed:
-            exchange = self.exchange(first, end, memory_mb, replicas)
-            passed = PassedOn(
-                exchange.puts(algorithm), exchange.gets(algorithm), *_exchanged_bytes(exchange, algorithm)
-            )
-            seconds, server_s = self._synchronise_s(exchange, algorithm), _server_s(exchange, algorithm)
-            self._summed[shape] = Summation(exchange, seconds, server_s, passed)
-        return self._summed[shape]
+        return _known(
+            self._summed, self._summation_of, first, end, self.summing_bandwidth(memory_mb), replicas, algorithm
+        )
 
-    def passed_on(self, first: int, end: int) -> PassedOn:
+    def _summation_of(
+        self, first: Index, end: Index, bandwidth: float, replicas: int, algorithm: Algorithm
+    ) -> Summation:
+        exchange = _known(self._exchanges, self._exchange_of, first, end, bandwidth, replicas)
+        passed = PassedOn(exchange.puts(algorithm), exchange.gets(algorithm), *_exchanged_bytes(exchange, algorithm))
+        seconds, server_s = self._synchronise_s(exchange, algorithm), _server_s(exchange, algorithm)
+        return Summation(exchange, seconds, server_s, passed)
+
+    def passed_on(self, first: Index, end: Index) -> PassedOn:
         """What a micro-batch moves to and from the stages beside."""
-        if (first, end) not in self._passed:
-            sent, got = [], []
-            if first > 0:
-                got.append(self.activation_bytes(first))
-                sent.append(self.returned_bytes(first))
-            if end < self.layer_count:
-                got.append(self.returned_bytes(end))
-                sent.append(self.activation_bytes(end))
-            self._passed[first, end] = PassedOn(
-                sum(map(range_count, sent)), sum(map(range_count, got)), sum(sent), sum(got)
-            )
-        return self._passed[first, end]
+        return _known(self._passed, self._boundaries.passed_on, first, end)
 
-    def step_s(self, first: int, end: int, memory_mb: int) -> float:
+    def step_s(self, first: Index, end: Index, memory_mb: int) -> Figure:
         """Of the optimiser; a share of a vCPU takes longer, more than one are no help."""
-        return (self._steps_s[end] - self._steps_s[first]) / min(1.0, self.platform.vcpus(memory_mb))
+        return self._steps.between(first, end) / min(1.0, self.platform.vcpus(memory_mb))
 
     def stage(
         self,
-        first: int,
-        end: int,
+        first: Index,
+        end: Index,
         memory_mb: int,
         replicas: int,
         algorithm: Algorithm = Algorithm.PIPELINED,
@@ -276,8 +253,8 @@ class CostModel:
 
     def memory(
         self,
-        first: int,
-        end: int,
+        first: Index,
+        end: Index,
         replicas: int,
         algorithm: Algorithm = Algorithm.PIPELINED,
         recompute: bool = False,
@@ -295,7 +272,7 @@ class CostModel:
         micro_batches = self.micro_batches_per_replica(replicas)
         return self._memories.stage(first, end, exchange, micro_batches, algorithm, recompute, kept)
 
-    def kept_bytes(self, first: int, end: int, recompute: bool) -> int:
+    def kept_bytes(self, first: Index, end: Index, recompute: bool) -> Figure:
         """What a micro-batch leaves with a worker between its forward and its backward pass."""
         return self._memories.kept_bytes(first, end, recompute)
 

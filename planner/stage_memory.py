@@ -1,15 +1,15 @@
-"""Peak resident memory of a stage's worker, by item.
+"""Peak resident memory of a stage's worker, by item; of many stages at once where these are columns of numbers.
 
 Bytes are of one worker.
 """
 
 from dataclasses import dataclass
 
-from planner.layer_sums import LayerSums
+from planner.layer_sums import Figure, Figures, Index, Largest, LayerSums, whole
 from planner.profile_format import Profile
 from runtime.pacing import IN_FLIGHT, RANGE_BYTES
 from runtime.spec import TrainingSpec, WireSpec
-from runtime.synchronisation import Algorithm, Exchange
+from runtime.synchronisation import Algorithm, Exchange, larger
 
 MIB = 1 << 20
 HEAD_ROOM = 0.10
@@ -52,53 +52,57 @@ def needed_mb(total: int) -> float:
 
 
 class MemoryModel:
-    """One profile and training section; workers that hold nothing take ``base_bytes``."""
+    """One profile and training section; workers that hold nothing take ``base_bytes``.
+
+    Ranges of layers may be columns, as in ``layer_sums``.
+    """
 
     def __init__(self, profile: Profile, training: TrainingSpec, wire: WireSpec, base_bytes: int) -> None:
         self._profile, self._training, self._base_bytes = profile, training, base_bytes
         self._share = wire.activations.share(training.dtype)
         self._layers = LayerSums(profile)
+        layers, copies = profile.layers, training.optimizer.state_copies
+        # By boundary, of a micro-batch: what a stage keeps besides what its own layers do.
+        self._shared = Figures([0, *(layer.shared_input_bytes for layer in layers[1:]), 0])
+        unkept = [0 if layer.output_kept else layer.output_bytes for layer in layers[:-1]]
+        self._ending = Figures([0, *unkept, profile.loss_profile.activation_bytes + profile.target_bytes])
+        self._targets = Figures([*[0] * len(layers), profile.target_bytes])
+        self._saved = Largest(
+            [
+                2 * (layer.parameter_bytes + layer.buffer_bytes + copies * layer.trainable_parameter_bytes)
+                for layer in layers
+            ]
+        )
+        self._whole = sum(layer.parameter_bytes + layer.buffer_bytes for layer in layers)
 
-    def kept_bytes(self, first: int, end: int, recompute: bool) -> int:
+    def kept_bytes(self, first: Index, end: Index, recompute: bool) -> Figure:
         """What a micro-batch leaves between its forward and its backward pass."""
         if recompute:
-            closes = end == len(self._profile.layers)
-            return self._layers.boundary_bytes(first) + (self._profile.target_bytes if closes else 0)
-        profile, layers = self._profile, self._profile.layers
-        kept = self._layers.total("activation_bytes", first, end)
-        kept += 0 if first == 0 else layers[first].shared_input_bytes
-        if end == len(layers):
-            kept += profile.loss_profile.activation_bytes + profile.target_bytes
-        elif not layers[end - 1].output_kept:
-            kept += layers[end - 1].output_bytes
-        return kept
+            return self._layers.entering.at(first) + self._targets.at(end)
+        return self._layers.activation.between(first, end) + self._shared.at(first) + self._ending.at(end)
 
-    def _transfer_bytes(self, first: int, end: int, in_flight: int, alternating: bool) -> int:
+    def _transfer_bytes(self, first: Index, end: Index, in_flight: int, alternating: bool) -> Figure:
         """Objects on their way to and from the stages beside.
 
         An object on its way down is there twice (bytes, tensors); one on its way up as bytes, and a gradient also as a
         tensor that nothing else keeps. Narrowed, it is less as bytes.
         """
-        layers, share = self._profile.layers, self._share
-        opens, closes = first == 0, end == len(layers)
-        entering = 0 if opens else self._layers.boundary_bytes(first)
-        leaving = 0 if closes else layers[end - 1].output_bytes
-        caught = 0 if opens else layers[first - 1].gradient_bytes
-        returned = 0 if closes else layers[end - 1].gradient_bytes
+        share, passed, gradients = self._share, self._layers.passed, self._layers.returned
+        entering, leaving = passed.at(first), passed.at(end)
+        caught, returned = gradients.at(first), gradients.at(end)
         if alternating:
-            down, up = (1 + share) * max(entering, returned), max(share * leaving, (1 + share) * caught)
-            transfers = round(in_flight * (down + up))
+            down, up = (1 + share) * larger(entering, returned), larger(share * leaving, (1 + share) * caught)
+            transfers = whole(in_flight * (down + up))
         else:
             forward, backward = (1 + share) * entering + share * leaving, (1 + share) * (returned + caught)
-            transfers = round(in_flight * max(forward, backward))
-        if share * max(entering, returned) > RANGE_BYTES:
-            transfers += IN_FLIGHT * RANGE_BYTES  # ranges that are being joined
-        return transfers
+            transfers = whole(in_flight * larger(forward, backward))
+        joined = share * larger(entering, returned) > RANGE_BYTES
+        return transfers + joined * (IN_FLIGHT * RANGE_BYTES)  # ranges that are being joined
 
     def stage(
         self,
-        first: int,
-        end: int,
+        first: Index,
+        end: Index,
         exchange: Exchange,
         micro_batches: int,
         algorithm: Algorithm,
@@ -106,29 +110,23 @@ class MemoryModel:
         kept: int | None,
     ) -> StageMemory:
         """``CostModel.memory`` of a worker with so many micro-batches, whose summation is ``exchange``."""
-        profile, layers, sums = self._profile, self._profile.layers, self._layers
-        trainable = sums.total("trainable_parameter_bytes", first, end)
-        buffers = sums.total("buffer_bytes", first, end)
-        weights = sums.total("parameter_bytes", first, end) + buffers
+        profile, layers = self._profile, self._layers
+        trainable, buffers = layers.trainable.between(first, end), layers.buffer.between(first, end)
+        weights = layers.parameter.between(first, end) + buffers
         copies = self._training.optimizer.state_copies
 
         activations = (micro_batches if kept is None else kept) * self.kept_bytes(first, end, recompute)
         if recompute:
             # One micro-batch is being computed, at first on a copy of its input, beside the inputs of all.
-            activations += self.kept_bytes(first, end, False) + self.kept_bytes(first, end, True)
-            weights += buffers
-        activations += sums.widest(first, end)
+            activations = activations + self.kept_bytes(first, end, False) + self.kept_bytes(first, end, True)
+            weights = weights + buffers
+        activations = activations + layers.widest.between(first, end)
         transfers = self._transfer_bytes(first, end, min(IN_FLIGHT, micro_batches), kept is not None)
         training = activations + transfers
-        synchronise = max(0, exchange.held_bytes(algorithm) - training)
-        saved = 2 * max(
-            layer.parameter_bytes + layer.buffer_bytes + copies * layer.trainable_parameter_bytes
-            for layer in layers[first:end]
-        )
+        synchronise = larger(0, exchange.held_bytes(algorithm) - training)
+        saved = self._saved.between(first, end)
         if profile.builds_whole_model:
-            every = len(layers)
-            whole = sums.total("parameter_bytes", 0, every) + sums.total("buffer_bytes", 0, every)
-            saved = max(saved, whole - weights)
+            saved = larger(saved, self._whole - weights)
         return StageMemory(
             base=self._base_bytes,
             weights=weights,
@@ -137,6 +135,6 @@ class MemoryModel:
             activations=activations,
             transfers=transfers,
             synchronise=synchronise,
-            data=profile.data_bytes * ((first == 0) + (end == len(layers))),
-            checkpoint=max(0, saved - training - synchronise),
+            data=profile.data_bytes * (layers.opens.at(first) + layers.closes.at(end)),
+            checkpoint=larger(0, saved - training - synchronise),
         )

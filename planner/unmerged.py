@@ -11,8 +11,7 @@ short enough), and that is at least, for any λ ≥ 0, the shortest path of rate
 for P. The cell of the least bound is cut in two until nothing better than the known plan is left, or the work allowed
 is done. All of it is counted in work and not in time, so that a plan is the same on every machine.
 
-Limits of stages and workers are left out, as are the rates of requests that storage admits: plans that break them only
-make the bound lower.
+Limits of stages and workers are left out: plans that break them only make the bound lower.
 """
 
 import heapq
@@ -24,8 +23,9 @@ from math import inf
 import numpy
 
 from planner.aims import ROUNDING, Aim
+from planner.candidates import Candidates
 from planner.cells import Cell, Space
-from planner.every_stage import Block, EveryStage
+from planner.every_stage import EveryStage
 from planner.problem import Problem, replica_choices
 from planner.shortest_paths import BINS, least, least_within
 
@@ -93,10 +93,9 @@ class _Bound:
         for block in every.blocks():
             pair = block.first * size + block.end
             self.left -= len(pair)
-            rate = self.usd_weight * block.usd_per_s
-            costs["rate"][pair] = numpy.minimum(costs["rate"][pair], rate)
-            costs["path"][pair] = numpy.minimum(costs["path"][pair], block.path_s)
-            costs["forward"][pair] = numpy.minimum(costs["forward"][pair], block.forward_s)
+            columns = (self._rate(block), block.forward_path_s + block.backward_path_s, block.forward_path_s)
+            for name, column in zip(costs, columns, strict=True):
+                costs[name][pair] = numpy.minimum(costs[name][pair], column)
         before, behind = least(size, numpy.arange(size * size), numpy.vstack(list(costs.values())))
         if not numpy.isfinite(before[0, -1]):
             return None
@@ -104,16 +103,16 @@ class _Bound:
         for block in every.blocks():
             first, end = block.first, block.end
             own_s = self._own_s(block, before[1], behind[1], before[2])
-            rate = numpy.full(len(first), self.usd_weight * block.usd_per_s)
+            rate = self._rate(block)
             requests = self.usd_weight * block.request_usd
             least_rate = before[0, first] + rate + behind[0, end] + self.time_weight
             worth = numpy.flatnonzero(self.aim.values(own_s, least_rate * own_s + requests) < self.limit)
-            path_s = block.path_s + numpy.where(first == 0, block.closing_s, 0.0)
+            path_s = block.forward_path_s + block.backward_path_s + numpy.where(first == 0, block.closing_s, 0.0)
             columns = (
                 first * size + end,
                 rate,
                 requests,
-                block.forward_s,
+                block.forward_path_s,
                 path_s,
                 numpy.where(first == 0, 0.0, block.closing_s),
                 block.forward_queue_s,
@@ -127,15 +126,21 @@ class _Bound:
         order = numpy.argsort(joined[0], kind="stable")
         return Space(size, *(column[order] for column in joined)), float(before[1, -1]), float(before[0, -1])
 
+    def _rate(self, block: Candidates) -> numpy.ndarray:
+        """Objective per second of an iteration."""
+        return self.usd_weight * block.model.usd_per_gb_s * block.total_gb
+
     @staticmethod
     def _own_s(
-        block: Block, path_before: numpy.ndarray, path_behind: numpy.ndarray, forward_before: numpy.ndarray
+        block: Candidates, path_before: numpy.ndarray, path_behind: numpy.ndarray, forward_before: numpy.ndarray
     ) -> numpy.ndarray:
         first, end = block.first, block.end
         queues_s = block.forward_queue_s + block.backward_queue_s
-        plain = path_before[first] + block.path_s + queues_s + path_behind[end]
-        closing = forward_before[first] + block.path_s + queues_s + block.closing_s + path_behind[end]
-        waiting = path_before[first] + block.waiting_s + block.turns * path_behind[end]
+        path_s = block.forward_path_s + block.backward_path_s
+        plain = path_before[first] + path_s + queues_s + path_behind[end]
+        closing = forward_before[first] + path_s + queues_s + block.closing_s + path_behind[end]
+        turns = -(-block.micro_batches // block.kept)
+        waiting = path_before[first] + turns * (block.inner_s + path_behind[end]) + block.outer_s
         return numpy.maximum(numpy.maximum(plain, closing), waiting)
 
     def _push(self, bound: float, cell: Cell) -> None:

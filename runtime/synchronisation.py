@@ -7,8 +7,12 @@ latency t. The splits of a gradient are its n parts, one owned by each replica.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from runtime.pacing import IN_FLIGHT
+
+
+_Figure = TypeVar("_Figure")
 
 
 class Algorithm(StrEnum):
@@ -35,7 +39,7 @@ class Exchange:
     Args:
         bandwidth: bytes/s of a replica's link in each direction.
         latency_s: of a request, besides its transfer.
-        gradient_bytes: on the wire.
+        gradient_bytes: on the wire; the planner asks for many at once, as an array of integers.
         widening: bytes of an element in memory over those on the wire.
         piece_bytes, bucket_bytes: as in ``runtime.manifest.StageSynchronisation``.
     """
@@ -46,7 +50,7 @@ class Exchange:
     latency_s: float
     piece_bytes: int
     bucket_bytes: int | None = None
-    widening: float = 1.0
+    widening: int = 1
 
     @property
     def buckets(self) -> int:
@@ -86,7 +90,7 @@ class Exchange:
             case Algorithm.PIECE_PIPELINED:
                 piece = whole / n / self.pieces
                 received = 2 * (n - 1) * self.pieces
-                return received * max(piece, (piece + latency) / IN_FLIGHT) + 2 * piece + 4 * latency
+                return received * larger(piece, (piece + latency) / IN_FLIGHT) + 2 * piece + 4 * latency
             case Algorithm.ALL_TO_ALL:
                 return n * whole + (1 + -(-(n - 1) // IN_FLIGHT)) * latency
 
@@ -113,7 +117,7 @@ class Exchange:
         """
         if self.replicas == 1:
             return 0
-        whole = round(self.gradient_bytes * self.widening)
+        whole = self.gradient_bytes * self.widening
         match algorithm:
             case Algorithm.PLAIN | Algorithm.PIPELINED:
                 return 2 * whole
@@ -124,6 +128,11 @@ class Exchange:
                 return (2 + self.replicas - 1 + min(IN_FLIGHT, self.replicas - 1)) * whole
 
 
+def larger(one: _Figure, other: _Figure) -> _Figure:
+    """The larger of two numbers; of arrays element by element, to the bit."""
+    return one * (one >= other) + other * (one < other)
+
+
 def bucket_count(gradient_bytes: int, bucket_bytes: int | None) -> int:
     """Even parts of a stage's gradients, none larger than ``bucket_bytes``; at least 1."""
     return 1 if bucket_bytes is None else max(1, -(-gradient_bytes // bucket_bytes))
@@ -131,7 +140,7 @@ def bucket_count(gradient_bytes: int, bucket_bytes: int | None) -> int:
 
 def piece_count(gradient_bytes: int, replicas: int, piece_bytes: int) -> int:
     """Pieces that every split is cut into, so that none is larger than ``piece_bytes``; at least 1."""
-    return max(1, -(-gradient_bytes // (replicas * piece_bytes)))
+    return larger(1, -(-gradient_bytes // (replicas * piece_bytes)))
 
 
 def best_piece_bytes(bandwidth: float, latency_s: float) -> int:
