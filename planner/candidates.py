@@ -11,7 +11,7 @@ from typing import overload
 import numpy
 
 from planner.cost_model import CostModel
-from planner.dominance import Column, as_good, places, table
+from planner.dominance import Column, undominated
 from planner.job import Limits
 from planner.stage_costs import StageCosts
 from planner.stage_memory import HEAD_ROOM, MIB, needed_mb
@@ -110,8 +110,8 @@ def find_candidates(
     seen = _seen(found, schedule)
     # First of the same memory and recomputation: these differ in the way to sum alone.
     alike = (stage * grid.shape[3] + recompute) * grid.shape[4] + size
-    left = _undominated(alike, seen)
-    return found.only(left[_undominated(stage[left], seen[left])])
+    left = undominated(alike, seen)
+    return found.only(left[undominated(stage[left], seen[left])])
 
 
 def _seen(found: Candidates, schedule: ScheduleName) -> numpy.ndarray:
@@ -130,18 +130,6 @@ def _seen(found: Candidates, schedule: ScheduleName) -> numpy.ndarray:
     if schedule is not ScheduleName.GPIPE:
         columns += [-found.kept, found.inner_s, found.outer_s, found.backward_compute_s]
     return numpy.column_stack(columns).astype(float)
-
-
-def _undominated(group: Column, figures: numpy.ndarray) -> Column:
-    """Rows, ascending, that none of their group is as good as in every figure; the first of equals stay."""
-    _, number = numpy.unique(group, return_inverse=True)
-    place = places(number)
-    compared = table(figures.T, number, place, int(number.max(initial=-1)) + 1)
-    earlier = numpy.tri(compared.shape[2], k=-1, dtype=bool)
-    worse = numpy.zeros(compared.shape[1:], dtype=bool)
-    for groups, good in as_good(compared, compared):
-        worse[groups] = (good & (~good.transpose(0, 2, 1) | earlier)).any(axis=2)
-    return numpy.flatnonzero(~worse[number, place])
 
 
 @dataclass(frozen=True)

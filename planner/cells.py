@@ -28,11 +28,6 @@ class Space:
     own_s: numpy.ndarray
     """An iteration with it takes at least so long."""
 
-    def by_boundaries(self) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Of each candidate, the numbers of its first boundary and of its end."""
-        first, end = numpy.divmod(self.pair, self.boundaries)
-        return first, end
-
     def part(self, rows: numpy.ndarray) -> "Space":
         """The candidates of these numbers, ascending."""
         arrays = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -47,6 +42,8 @@ class Cell:
     seconds: Range
     forward_queue: Range
     backward_queue: Range
+    multiplier: float | None = None
+    """The best one of what it is a part of (``unmerged``)."""
 
     @property
     def widths(self) -> tuple[float, float, float]:
@@ -66,11 +63,11 @@ class Cell:
             return None
         return replace(cell, space=space.part(numpy.flatnonzero(fitting)))
 
-    def halves(self, space: Space) -> "Iterator[Cell]":
-        """The cell of these of its candidates, cut in two in the dimension that is widest."""
+    def halves(self) -> "Iterator[Cell]":
+        """Cut in two in the dimension that is widest."""
+        space = self.space
         cell = replace(
             self,
-            space=space,
             forward_queue=(self.forward_queue[0], min(self.forward_queue[1], float(space.forward_queue_s.max()))),
             backward_queue=(self.backward_queue[0], min(self.backward_queue[1], float(space.backward_queue_s.max()))),
         )

@@ -111,8 +111,8 @@ class Run:
         )
 
 
-_TRIES = 3
-"""Of plans with moved cuts, until the forecast of one keeps what was asked."""
+_GAIN = TOLERANCE / 2
+"""By so much, relative, moved cuts must better a plan of the frontier, which is known no better than its tolerance."""
 _BETTER: dict[Optimize, Callable[[Run], tuple[float, float]]] = {
     Optimize.TIME: lambda run: (run.total_s, run.usd),
     Optimize.COST: lambda run: (run.usd, run.total_s),
@@ -224,23 +224,14 @@ def _value(aim: Aim, run: Run) -> float:
 
 def _refined_run(job: Job, problems: Sequence[Problem], asked: Asked, best: Run) -> Run:
     """A run that keeps what was asked with cuts between all layers; ``best`` where none is better by its forecast."""
+    assert best.solution is not None, "a run of the search's"
     aim = asked.aim(best)
-    for _ in range(_TRIES):
-        assert best.solution is not None, "a run of the search's"
-        found = replace(best.solution, objective=_value(aim, best))
-        moved = refined(found, aim)
-        if moved is found:
-            return best
-        try:
-            run = _scheduled(job, problems, moved)
-        except UserInputError:  # an iteration does not fit into a function's life
-            return best
-        if run.keeps(asked):
-            return min(best, run, key=_BETTER[asked.goal])
-        # Its forecast is above its closed form by more than that of ``best``: so much less is allowed.
-        closer = asked.aim(run)
-        aim = replace(aim, most_s=min(aim.most_s, closer.most_s), most_usd=min(aim.most_usd, closer.most_usd))
-    return best
+    moved = refined(replace(best.solution, objective=_value(aim, best)), aim, gain=_GAIN)
+    try:
+        run = _scheduled(job, problems, moved)
+    except UserInputError:  # an iteration does not fit into a function's life
+        return best
+    return min(best, run, key=_BETTER[asked.goal]) if run.keeps(asked) else best
 
 
 def duration_text(seconds: float) -> str:

@@ -34,3 +34,15 @@ def as_good(better: numpy.ndarray, worse: numpy.ndarray) -> Iterator[tuple[slice
         for good, bad in zip(better[:, groups], worse[:, groups], strict=True):
             found &= good[:, None, :] <= bad[:, :, None]
         yield groups, found
+
+
+def undominated(group: Column, figures: numpy.ndarray) -> Column:
+    """Rows, ascending, that none of their group is as good as in every figure; the first of equals stay."""
+    _, number = numpy.unique(group, return_inverse=True)
+    place = places(number)
+    compared = table(figures.T, number, place, int(number.max(initial=-1)) + 1)
+    earlier = numpy.tri(compared.shape[2], k=-1, dtype=bool)
+    worse = numpy.zeros(compared.shape[1:], dtype=bool)
+    for groups, good in as_good(compared, compared):
+        worse[groups] = (good & (~good.transpose(0, 2, 1) | earlier)).any(axis=2)
+    return numpy.flatnonzero(~worse[number, place])

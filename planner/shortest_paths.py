@@ -8,27 +8,41 @@ BINS = 128
 """Parts of the limit, which are told apart."""
 
 
-def least(boundaries: int, pair: numpy.ndarray, costs: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Costs [rows of ``costs``, boundaries] of the shortest paths from the first boundary to each, and from each to the
-    last one.
+def _edges(boundaries: int, pair: numpy.ndarray, costs: numpy.ndarray) -> numpy.ndarray:
+    """[ways to weigh, first boundary, end]: the least of each interval's stages."""
+    edges = numpy.full((len(costs), boundaries * boundaries), inf)
+    begins = numpy.flatnonzero(numpy.diff(pair, prepend=-1))
+    if len(begins):
+        edges[:, pair[begins]] = numpy.minimum.reduceat(costs, begins, axis=1)
+    return edges.reshape(len(costs), boundaries, boundaries)
+
+
+def least_before(boundaries: int, pair: numpy.ndarray, costs: numpy.ndarray) -> numpy.ndarray:
+    """Costs [ways to weigh, boundaries] of the shortest paths from the first boundary to each.
 
     Args:
         pair: of each stage its first boundary · ``boundaries`` + its end, ascending.
         costs: [ways to weigh, stages].
     """
-    size = boundaries
-    edges = numpy.full((len(costs), size * size), inf)
-    begins = numpy.flatnonzero(numpy.diff(pair, prepend=-1))
-    if len(begins):
-        edges[:, pair[begins]] = numpy.minimum.reduceat(costs, begins, axis=1)
-    edges = edges.reshape(len(costs), size, size)
-    before, behind = (numpy.full((len(costs), size), inf) for _ in range(2))
-    before[:, 0] = behind[:, -1] = 0.0
-    for node in range(1, size):
-        before[:, node] = (before[:, :node] + edges[:, :node, node]).min(axis=1)
-    for node in reversed(range(size - 1)):
+    return _before(_edges(boundaries, pair, costs))
+
+
+def least(boundaries: int, pair: numpy.ndarray, costs: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """``least_before``, and likewise from each boundary to the last one."""
+    edges = _edges(boundaries, pair, costs)
+    behind = numpy.full((len(costs), boundaries), inf)
+    behind[:, -1] = 0.0
+    for node in reversed(range(boundaries - 1)):
         behind[:, node] = (edges[:, node, node + 1 :] + behind[:, node + 1 :]).min(axis=1)
-    return before, behind
+    return _before(edges), behind
+
+
+def _before(edges: numpy.ndarray) -> numpy.ndarray:
+    before = numpy.full(edges.shape[:2], inf)
+    before[:, 0] = 0.0
+    for node in range(1, edges.shape[1]):
+        before[:, node] = (before[:, :node] + edges[:, :node, node]).min(axis=1)
+    return before
 
 
 def least_within(
@@ -39,7 +53,7 @@ def least_within(
     Seconds are rounded down to a part of that.
 
     Args:
-        pair: as ``least``.
+        pair: as ``least_before``.
     """
     fitting = numpy.flatnonzero(path_s <= room_s)
     order = fitting[numpy.lexsort((path_s[fitting], rate[fitting], pair[fitting]))]

@@ -25,14 +25,17 @@ import numpy
 from planner.aims import ROUNDING, Aim
 from planner.candidates import Candidates
 from planner.cells import Cell, Space
+from planner.dominance import undominated
 from planner.every_stage import EveryStage
 from planner.problem import Problem, replica_choices
-from planner.shortest_paths import BINS, least, least_within
+from planner.shortest_paths import least, least_before, least_within
 
-WORK = 8e8
-"""Candidates times multipliers, or parts of seconds, that are looked at in all: half a minute on a quiet core..."""
-LOOK = 3_000
-"""... and of each look at a cell so many more: what it takes whatever its candidates."""
+WORK = 3e8
+"""Candidates times multipliers that are looked at in all: half a minute of one core, or less..."""
+LOOK, NODE = 3_000, 100
+"""... and of each look at a cell so many more, and for each of its boundaries: what it takes whatever is in it."""
+WITHIN = 16
+"""For each candidate of a cell whose paths are looked at one by one: most are soon put aside."""
 ENOUGH = 0.001
 """Relative: what is proven so closely is not looked at further."""
 CLOSE = 0.03
@@ -41,6 +44,10 @@ NARROW = 0.003
 """A cell whose ranges are no wider, as shares of an iteration, is not cut any more."""
 _MULTIPLIERS = numpy.array([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0])
 """λ, in units of the objective over T²: a plan at the middle one gives as much rate for a share of time."""
+_ABOUT = numpy.array([0.5, 1.0, 2.0])
+"""Of the multiplier that was best for what a cell is a part of."""
+_BLOCK = 1 << 14
+"""Candidates that are looked at together: what is computed of them stays near the processor."""
 _LONGEST_S = 1e12
 """Of an iteration, where nothing else bounds it."""
 
@@ -124,7 +131,10 @@ class _Bound:
         if not len(joined[0]):
             return None
         order = numpy.argsort(joined[0], kind="stable")
-        return Space(size, *(column[order] for column in joined)), float(before[1, -1]), float(before[0, -1])
+        pair, *figures = (column[order] for column in joined)
+        best = undominated(pair, numpy.column_stack(figures))
+        space = Space(size, pair[best], *(column[best] for column in figures))
+        return space, float(before[1, -1]), float(before[0, -1])
 
     def _rate(self, block: Candidates) -> numpy.ndarray:
         """Objective per second of an iteration."""
@@ -152,57 +162,81 @@ class _Bound:
         lowest = self.limit * (1 - ENOUGH)
         while self._open and self.left > 0:
             bound, _, cell = heapq.heappop(self._open)
-            bound, space = self._look(bound, cell)
-            if bound >= lowest or not len(space.pair):
+            bound, cell = self._look(bound, cell)
+            if bound >= lowest or not len(cell.space.pair):
                 continue
             if max(cell.widths) <= NARROW:
                 lowest = bound  # and other cells with less are looked at first
                 continue
-            for part in cell.halves(space):
+            for part in cell.halves():
                 self._push(bound, part)
         return min(lowest, self._open[0][0]) if self._open else lowest
 
-    def _look(self, bound: float, cell: Cell) -> tuple[float, Space]:
-        """A better bound of the cell, and the candidates that plans below the limit may have there."""
+    def _look(self, bound: float, cell: Cell) -> tuple[float, Cell]:
+        """A better bound of the cell, and the cell with those of its candidates that plans below the limit may have."""
         space, (low_s, high_s) = cell.space, cell.seconds
         most = self.aim.limit(self.limit, low_s)
-        at = _MULTIPLIERS * (most / high_s**2) if most < inf else numpy.zeros(0)
-        self.left -= (LOOK + len(space.pair)) * (len(at) + 1)
+        tried = _MULTIPLIERS if cell.multiplier is None else cell.multiplier * _ABOUT
+        at = tried * (most / high_s**2) if most < inf else numpy.zeros(0)
+        self.left -= (LOOK + NODE * space.boundaries + len(space.pair)) * (len(at) + 1)
         base = space.rate + space.requests / high_s
         # The last row has no rate: seconds alone.
         costs = numpy.vstack([base + at[:, None] * space.path_s, space.path_s])
         before, behind = least(space.boundaries, space.pair, costs)
         if not numpy.isfinite(before[-1, -1]):
-            return inf, space.part(numpy.zeros(0, dtype=int))
+            return inf, replace(cell, space=space.part(numpy.zeros(0, dtype=int)))
         forward = numpy.vstack([base + at[:, None] * space.forward_s, space.forward_s])
-        fore, _ = least(space.boundaries, space.pair, forward)
-        first, end = space.by_boundaries()
-        queue_s = numpy.maximum(cell.forward_queue[0], space.forward_queue_s)
-        queues_s = queue_s + numpy.maximum(cell.backward_queue[0], space.backward_queue_s)
-        # Its own closing follows its own queue, and the stages before it have only gone forward.
-        closed_s = queue_s + space.backward_queue_s + space.closing_s
-        through = before[:, first] + costs + behind[:, end]
-        closed = fore[:, first] + costs + behind[:, end]
-        seconds = numpy.maximum(numpy.maximum(through[-1] + queues_s, closed[-1] + closed_s), space.own_s)
-        rate = (through[:-1] - at[:, None] * (high_s - queues_s)).max(axis=0, initial=0.0)
-        rate = numpy.maximum(rate, (closed[:-1] - at[:, None] * (high_s - closed_s)).max(axis=0, initial=0.0))
-        values = numpy.full(len(seconds), inf)
-        fits = numpy.flatnonzero(seconds <= high_s * (1 + ROUNDING))
-        least_s = numpy.maximum(low_s, seconds[fits])
-        values[fits] = self.aim.values(least_s, (rate[fits] + self.time_weight) * least_s)
+        fore = least_before(space.boundaries, space.pair, forward)
+        room_s = high_s - cell.forward_queue[0] - cell.backward_queue[0]
+        if len(at):
+            best = float(tried[numpy.argmax(before[:-1, -1] - at * room_s)])
+            cell = replace(cell, multiplier=max(best, float(_MULTIPLIERS[1])))
+        seconds, values = numpy.empty(len(space.pair)), numpy.full(len(space.pair), inf)
+        for begin in range(0, len(space.pair), _BLOCK):
+            rows = slice(begin, begin + _BLOCK)
+            seconds[rows], rate = self._through(cell, rows, at, costs[:, rows], (before, behind, fore))
+            fits = numpy.flatnonzero(seconds[rows] <= high_s * (1 + ROUNDING))
+            least_s = numpy.maximum(low_s, seconds[rows][fits])
+            values[begin + fits] = self.aim.values(least_s, (rate[fits] + self.time_weight) * least_s)
         for own_s, (low, _) in (
             (space.forward_queue_s, cell.forward_queue),
             (space.backward_queue_s, cell.backward_queue),
         ):
             bound = max(bound, float(values[own_s >= low].min(initial=inf)))
-        rows = numpy.flatnonzero(values < self.limit)
-        left = replace(space.part(rows), own_s=seconds[rows])
-        if bound < self.limit and len(rows) and max(cell.widths) <= CLOSE:
-            self.left -= len(rows) * BINS
-            room_s = high_s - cell.forward_queue[0] - cell.backward_queue[0]
-            least_rate = least_within(space.boundaries, left.pair, base[rows], left.path_s, room_s)
+        good = numpy.flatnonzero(values < self.limit)
+        left = replace(space.part(good), own_s=seconds[good])
+        if bound < self.limit and len(good) and max(cell.widths) <= CLOSE:
+            self.left -= len(good) * WITHIN
+            least_rate = least_within(space.boundaries, left.pair, base[good], left.path_s, room_s)
             bound = max(bound, self.aim.value(low_s, (least_rate + self.time_weight) * low_s))
-        return bound, left
+        return bound, replace(cell, space=left)
+
+    @staticmethod
+    def _through(
+        cell: Cell,
+        rows: slice,
+        at: numpy.ndarray,
+        costs: numpy.ndarray,
+        paths: tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray],
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The least seconds, and the least rate, of the cell's plans with each of some candidates.
+
+        Args:
+            paths: shortest ones before and behind each boundary, and of forward passes before it; a row for each
+                multiplier, and one of seconds alone, as of ``costs``.
+        """
+        space, high_s, (before, behind, fore) = cell.space, cell.seconds[1], paths
+        first, end = numpy.divmod(space.pair[rows], space.boundaries)
+        queue_s = numpy.maximum(cell.forward_queue[0], space.forward_queue_s[rows])
+        queues_s = queue_s + numpy.maximum(cell.backward_queue[0], space.backward_queue_s[rows])
+        # Its own closing follows its own queue, and the stages before it have only gone forward.
+        closed_s = queue_s + space.backward_queue_s[rows] + space.closing_s[rows]
+        rest = costs + behind[:, end]
+        through, closed = rest + before[:, first], rest + fore[:, first]
+        seconds = numpy.maximum(through[-1] + queues_s, closed[-1] + closed_s)
+        rate = (through[:-1] - at[:, None] * (high_s - queues_s)).max(axis=0, initial=0.0)
+        rate = numpy.maximum(rate, (closed[:-1] - at[:, None] * (high_s - closed_s)).max(axis=0, initial=0.0))
+        return numpy.maximum(seconds, space.own_s[rows]), rate
 
 
 def lower_bound(

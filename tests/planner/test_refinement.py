@@ -15,7 +15,7 @@ from planner.job import Limits, Objective
 from planner.plan import manifest_of
 from planner.platforms import PLATFORMS
 from planner.problem import build_problem
-from planner.refinement import refined
+from planner.refinement import GAIN, refined
 from planner.solver import solve
 from planner.unmerged import merging_loss
 from runtime.manifest import Hashes
@@ -107,7 +107,7 @@ GROUPS = 3
 def test_what_was_asked_of_merged_layers_loses_no_more_than_is_proven(seed, monkeypatch):
     """Against every plan between all layers, by the closed form."""
     monkeypatch.setattr("planner.variants.problems.__defaults__", (GROUPS, None))
-    monkeypatch.setattr("planner.refinement.refined.__defaults__", (None, GROUPS, None))
+    monkeypatch.setattr("planner.refinement.refined.__defaults__", (None, GROUPS, None, GAIN))
     generator = random.Random(seed)
     job, platform = (
         make_job(
