@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from runtime.pacing import IN_FLIGHT
 
-
 _Figure = TypeVar("_Figure")
 
 
