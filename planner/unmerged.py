@@ -39,7 +39,7 @@ WITHIN = 16
 ENOUGH = 0.001
 """Relative: what is proven so closely is not looked at further."""
 CLOSE = 0.03
-"""A cell whose ranges are no wider has its paths looked at one by one, not only by multipliers."""
+"""A cell whose ranges are no wider has its paths looked at one by one, and by all multipliers."""
 NARROW = 0.003
 """A cell whose ranges are no wider, as shares of an iteration, is not cut any more."""
 _MULTIPLIERS = numpy.array([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0])
@@ -176,7 +176,7 @@ class _Bound:
         """A better bound of the cell, and the cell with those of its candidates that plans below the limit may have."""
         space, (low_s, high_s) = cell.space, cell.seconds
         most = self.aim.limit(self.limit, low_s)
-        tried = _MULTIPLIERS if cell.multiplier is None else cell.multiplier * _ABOUT
+        tried = _MULTIPLIERS if cell.multiplier is None or max(cell.widths) <= CLOSE else cell.multiplier * _ABOUT
         at = tried * (most / high_s**2) if most < inf else numpy.zeros(0)
         self.left -= (LOOK + NODE * space.boundaries + len(space.pair)) * (len(at) + 1)
         base = space.rate + space.requests / high_s
