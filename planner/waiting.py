@@ -78,4 +78,5 @@ class Searches:
     def learn(self, wait: Wait, awaited: Awaited) -> None:
         """The object has been received: the next wait for it goes by this one."""
         look, found = self._looks.pop(wait), self._found.pop(wait)
-        self._arrivals[awaited.lane].learn(awaited.key, look, found.looks, found.due_s, awaited.follows)
+        answer_s = awaited.latency_s if found.looks > 1 else None
+        self._arrivals[awaited.lane].learn(awaited.key, look, found.looks, found.due_s, awaited.follows, answer_s)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from runtime import keys
 from runtime.pacing import (
+    ANSWER_SHARE,
     CLOSE_LOOKS,
     CLOSE_SHARE,
     EARLY_S,
@@ -31,6 +32,7 @@ from runtime.pacing import (
     FIRST_PAUSE_S,
     LATEST,
     LONGEST_PAUSE_S,
+    LOOK_ANSWERS,
     LOOK_PRICE_S,
     LOOK_SHARE,
     PAUSE_GROWTH,
@@ -113,7 +115,7 @@ class _Past:
             while len(self.waits) > max(1, REMEMBERED - self.streak):
                 self.waits.popleft()
 
-    def look(self, follows: bool) -> Look:
+    def look(self, follows: bool, price_s: float) -> Look:
         recent = sorted(list(self.waits)[-RECENT:])
         low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
         if self.streak:
@@ -122,7 +124,7 @@ class _Past:
             low = max(low, 0.0)
             spread = high - low
             # Where waits are short, the price of a look would say a pause beyond the latest of them.
-            pause = max(min(math.sqrt(LOOK_PRICE_S * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
+            pause = max(min(math.sqrt(price_s * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
             pause = max(pause, FIRST_PAUSE_S)
             return Look(low, pause, high + pause)
         waits = sorted(self.waits)
@@ -172,9 +174,15 @@ class Arrivals:
         self._lock = threading.Lock()
         unknown_s = min(max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), LONGEST_PAUSE_S)
         self._unknown = Look(0.0, unknown_s)
+        self._answer_s: float | None = None
         self._pasts: dict[str, _Past] = {}
         self._cadences: dict[str, _Cadence] = {}
         """By series."""
+
+    @property
+    def _price_s(self) -> float:
+        """Of a look, as in ``LOOK_PRICE_S``."""
+        return LOOK_PRICE_S if self._answer_s is None else min(LOOK_PRICE_S, LOOK_ANSWERS * self._answer_s)
 
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
@@ -187,7 +195,7 @@ class Arrivals:
                 if cadence.prompt >= PROMPT and cadence.mean_s <= SHORT_S:
                     return Look(0.0, max(FIRST_PAUSE_S, cadence.mean_s / 2))
             if past is not None and past.waits:
-                return past.look(follows)
+                return past.look(follows, self._price_s)
             first_s = past.first_s if past else 0.0
             if first_s > SHORT_S and not follows:
                 return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
@@ -195,13 +203,25 @@ class Arrivals:
                 return self._unknown
             return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))
 
-    def learn(self, key: str, look: Look, looks: int, waited_s: float | None, follows: bool = False) -> None:
-        """``key`` came ``waited_s`` after its turn, or before it (None), as far as ``looks`` made as said tell.
+    def learn(
+        self,
+        key: str,
+        look: Look,
+        looks: int,
+        waited_s: float | None,
+        follows: bool = False,
+        answer_s: float | None = None,
+    ) -> None:
+        """``key`` came ``waited_s`` after its turn, or before it (None), as far as ``looks`` made as said tell; the
+        last look in vain, if there was one, took ``answer_s``.
 
         Its first wait is no measure but a hint: in a worker's first iteration much is done for the first time.
         """
         name = keys.of_every_iteration(key)
         with self._lock:
+            if answer_s is not None:
+                known_s = answer_s if self._answer_s is None else self._answer_s
+                self._answer_s = known_s + ANSWER_SHARE * (answer_s - known_s)
             if name not in self._pasts:
                 self._pasts[name] = past = _Past(max(0.0, waited_s or 0.0))
             else:

@@ -199,7 +199,7 @@ class Lanes:
     def _learnt(self, key: str, place: _Place, wait: Callable[[Turn], A]) -> A:
         """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
         awaited = wait(Turn(place.before, partial(self._arrivals.look, key, place.follows), place.found))
-        self._arrivals.learn(key, awaited.look, awaited.looks, awaited.due_s, place.follows)
+        self._arrivals.learn(key, awaited.look, awaited.looks, awaited.due_s, place.follows, answer_s=awaited.answer_s)
         return awaited
 
     def _await(

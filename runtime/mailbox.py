@@ -51,6 +51,7 @@ class Awaited:
             where no look was in vain, by when they were there. None: before their turn.
         looks: requests made; the last one found them,
         look: and when they were to be made.
+        answer_s: how long the last one that found nothing took; None where there was none.
     """
 
     data: Data
@@ -58,6 +59,7 @@ class Awaited:
     due_s: float | None
     looks: int
     look: Look
+    answer_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Received:
     due_s: float | None = None
     looks: int = 0
     look: Look = UNKNOWN
+    answer_s: float | None = None
     ranges: int = 1
 
 
@@ -161,7 +164,16 @@ class Mailbox:
             count = range_count(end - begin)
             if count > 1:
                 data = _joined(data, end, rest(keys.ranges(key, count)[1:]))
-        return Received(decode(data), len(data), awaited.waited_s, awaited.due_s, awaited.looks, awaited.look, count)
+        return Received(
+            decode(data),
+            len(data),
+            awaited.waited_s,
+            awaited.due_s,
+            awaited.looks,
+            awaited.look,
+            awaited.answer_s,
+            count,
+        )
 
     def discard(self, key: str, ranges: int = 1) -> None:
         """Deletes a consumed object of the worker's own inbox, of as many ranges as it was received in."""
@@ -185,12 +197,14 @@ class Mailbox:
         """
         begin = since = self._clock()
         missed: float | None = None
+        answer_s: float | None = None
         look, looks = (turn.look() if turn else UNKNOWN), 0
         if turn is not None:
             if look.after_s < 0:
                 looks += 1
                 if (data := self._ask(store, key, turn)) is not None:
                     return Awaited(data, 0.0, None, looks, look)
+                answer_s = self._clock() - begin
             since = self._await_turn(turn)
             if looks:
                 missed = since
@@ -203,8 +217,9 @@ class Mailbox:
             looks += 1
             if (data := self._ask(store, key, turn)) is not None:
                 came = asked if missed is None else (missed + asked) / 2
-                return Awaited(data, asked - begin, came - since, looks, look)
+                return Awaited(data, asked - begin, came - since, looks, look, answer_s)
             missed = asked
+            answer_s = self._clock() - asked
             self.check()
             now = self._clock()
             if now >= self._give_up_at(since):

@@ -44,6 +44,11 @@ LOOK_PRICE_S = 0.06
 Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
 as much as 14 ms of a worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and
 in replays of one of 8 workers (waits that vary by 0 to 10%) this took fewer GETs at the same pace."""
+LOOK_ANSWERS = 3
+"""Where a store answers sooner than in 20 ms, the price is this many of its answers, if that is less: iterations are
+short there, so that the same delay is a larger part of them."""
+ANSWER_SHARE = 0.1
+"""Of the newest look in vain, in the mean of how long a store takes to answer."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
 CLOSE_SHARE = 0.03

@@ -12,6 +12,7 @@ from runtime.arrivals import UNKNOWN, Arrivals, Look
 from runtime.keys import GangKeys
 from runtime.mailbox import Turn
 from runtime.pacing import (
+    CLOSE_LOOKS,
     CLOSE_SHARE,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -72,6 +73,19 @@ def test_a_wait_costs_as_many_looks_in_vain_as_the_planner_is_told(tmp_path):
 @pytest.mark.parametrize("follows", [False, True])
 def test_what_is_there_already_is_found_at_once(tmp_path, follows):
     assert set(waits(tmp_path, lambda: -1.0, follows=follows)) == {(1, 0.0)}
+
+
+def test_a_store_that_answers_soon_is_asked_more_often():
+    """Waits that spread over 30 ms: at 20 ms or more per answer there is one pause, at 1 ms three."""
+
+    def pause_s(answer_s):
+        arrivals = Arrivals()
+        for waited_s in (0.5, 0.5, 0.53, 0.5, 0.53, 0.53):
+            arrivals.learn(KEY, UNKNOWN, 2, waited_s, answer_s=answer_s)
+        return arrivals.look(KEY).pause_s
+
+    assert pause_s(None) == pause_s(0.02) == pause_s(0.5) == pytest.approx(0.03)
+    assert pause_s(0.001) == pytest.approx(max(0.03 / CLOSE_LOOKS, CLOSE_SHARE * 0.5))
 
 
 def test_what_is_there_at_each_turn_is_asked_for_before(tmp_path):
