@@ -12,6 +12,7 @@ import numpy
 
 from planner.options import Options
 from planner.problem import Problem
+from planner.shortest_paths import least_before
 from planner.stage_costs import StageCosts
 
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -206,15 +207,11 @@ def _grown(
 def _before(options: Options, within: numpy.ndarray, costs: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The least that may stand before each boundary, by ways: with forward passes alone, and with backward passes and
     the first stage's closing (minus infinity at the first boundary, where nothing stands)."""
-    fore, whole = (numpy.full((len(costs), options.boundaries), numpy.inf) for _ in range(2))
-    fore[:, 0] = whole[:, 0] = 0.0
-    for node, places in _grouped(options.end[within]):
-        row = within[places]
-        first = options.first[row]
-        passes = costs[:, places] + options.forward[row]
-        fore[:, node] = (fore[:, first] + passes).min(axis=1)
-        closing = numpy.where(first == 0, options.closing[row], 0.0)
-        whole[:, node] = (whole[:, first] + passes + options.backward[row] + closing).min(axis=1)
+    first, nodes = options.first[within], options.boundaries
+    pair = first * nodes + options.end[within]  # ascending, as candidates are
+    fore = costs + options.forward[within]
+    whole = fore + (options.backward[within] + numpy.where(first == 0, options.closing[within], 0.0))
+    fore, whole = least_before(nodes, pair, fore), least_before(nodes, pair, whole)
     whole[:, 0] = -numpy.inf
     return fore, whole
 
