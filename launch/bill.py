@@ -1,7 +1,7 @@
 """What a run has cost on AWS, or would have: an itemised bill, and the words that say how it was computed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from launch.billed import Invocation
 from launch.run_records import RunRecords
@@ -9,26 +9,7 @@ from launch.status import worker_seconds
 from launch.stored import stored
 from planner.bills import list_prices, transitions
 from planner.platforms import PLATFORMS
-from planner.pricing import (
-    Bill,
-    bill,
-    gb_months,
-    gb_seconds,
-    lambda_compute,
-    lambda_init,
-    lambda_requests,
-    lambda_tmp,
-    logs,
-    s3_bytes,
-    s3_deleted,
-    s3_empty_gets,
-    s3_gets,
-    s3_lists,
-    s3_puts,
-    s3_storage,
-    state_transitions,
-    tmp_gb_seconds,
-)
+from planner.pricing import Bill, Used, gb_months, gb_seconds, tmp_gb_seconds
 from runtime.closing import DELETED_KEPT_S
 from runtime.manifest import Manifest
 from runtime.prices import ListPrices
@@ -57,13 +38,13 @@ def bill_by_records(records: RunRecords, now: float) -> tuple[Bill, str]:
         "start of its process, times the memory of its stage in the manifest; storage requests as made here; "
         f"{_LEFT_OUT}; nor is what functions log"
     )
-    made = _Made(
+    used = Used(
         compute_gb_s=sum(gb_seconds(stages[stage].memory_mb, spent) for stage, spent in ran),
         init_gb_s=sum(gb_seconds(stages[stage].memory_mb, spent) for stage, spent in begun),
         tmp_gb_s=sum(tmp_gb_seconds(stages[stage].ephemeral_storage_mb, spent) for stage, spent in [*ran, *begun]),
         invocations=len(seconds),
     )
-    return _bill(records, made), basis
+    return _bill(records, used), basis
 
 
 def bill_by_reports(
@@ -72,7 +53,7 @@ def bill_by_reports(
     """The bill from Lambda's own REPORT lines, and from what the functions' logs hold where that is known."""
     stages = records.manifest.stages
     init = {invocation: invocation.init_s or 0.0 for invocation in invocations}
-    made = _Made(
+    used = Used(
         compute_gb_s=sum(gb_seconds(i.memory_mb, i.billed_s - spent) for i, spent in init.items()),
         init_gb_s=sum(gb_seconds(i.memory_mb, spent) for i, spent in init.items()),
         tmp_gb_s=sum(tmp_gb_seconds(stages[i.stage].ephemeral_storage_mb, i.billed_s) for i in invocations),
@@ -83,7 +64,7 @@ def bill_by_reports(
         f"billed durations and memory sizes of {len(invocations)} REPORT lines in the functions' logs, "
         f"start-up included; {_LEFT_OUT}"
     )
-    return _bill(records, made), basis
+    return _bill(records, used), basis
 
 
 _LEFT_OUT = (
@@ -93,35 +74,18 @@ _LEFT_OUT = (
 )
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What a run took of Lambda."""
-
-    compute_gb_s: float
-    init_gb_s: float
-    tmp_gb_s: float
-    invocations: int
-    log_bytes: int = 0
-
-
-def _bill(records: RunRecords, made: _Made) -> Bill:
-    traffic, manifest = traffic_of(records), records.manifest
-    own, listed, kept = manifest.spending.prices, listed_prices(manifest), stored(records)
-    entered = transitions(len(manifest.stages), manifest.workers, len(records.gangs))
-    return bill(
-        [
-            lambda_compute(made.compute_gb_s, manifest.architecture, own.usd_per_gb_s),
-            lambda_init(made.init_gb_s, manifest.architecture, own.usd_per_gb_s),
-            lambda_tmp(made.tmp_gb_s, own.usd_per_tmp_gb_s),
-            lambda_requests(made.invocations, listed.usd_per_request),
-            s3_puts(traffic.puts, own.usd_per_put),
-            s3_lists(traffic.lists, own.usd_per_put),
-            s3_gets(traffic.gets - traffic.empty_gets, own.usd_per_get),
-            s3_empty_gets(traffic.empty_gets, own.usd_per_get),
-            *s3_bytes(traffic.bytes_up, traffic.bytes_down, listed.usd_per_gb_up, listed.usd_per_gb_down),
-            s3_storage(gb_months(kept.byte_s, 1.0), listed.usd_per_gb_month),
-            s3_deleted(gb_months(kept.deleted_bytes, DELETED_KEPT_S), listed.usd_per_gb_month),
-            state_transitions(entered, listed.usd_per_transition),
-            logs(made.log_bytes, listed.usd_per_gb_logged),
-        ]
+def _bill(records: RunRecords, of_lambda: Used) -> Bill:
+    traffic, manifest, kept = traffic_of(records), records.manifest, stored(records)
+    used = replace(
+        of_lambda,
+        puts=traffic.puts,
+        lists=traffic.lists,
+        gets=traffic.gets - traffic.empty_gets,
+        empty_gets=traffic.empty_gets,
+        bytes_up=traffic.bytes_up,
+        bytes_down=traffic.bytes_down,
+        stored_gb_months=gb_months(kept.byte_s, 1.0),
+        deleted_gb_months=gb_months(kept.deleted_bytes, DELETED_KEPT_S),
+        transitions=transitions(len(manifest.stages), manifest.workers, len(records.gangs)),
     )
+    return used.bill(manifest.architecture, manifest.spending.prices, listed_prices(manifest))

@@ -1,26 +1,10 @@
 """What a forecast plan costs, by item: an iteration, the whole run, and at worst an attempt at a segment."""
 
+from dataclasses import replace
+
 from planner.forecast import SAFETY, Forecast
 from planner.platforms import Platform
-from planner.pricing import (
-    Bill,
-    BillLine,
-    bill,
-    gb_months,
-    lambda_compute,
-    lambda_init,
-    lambda_requests,
-    lambda_tmp,
-    logs,
-    s3_bytes,
-    s3_deleted,
-    s3_empty_gets,
-    s3_gets,
-    s3_puts,
-    s3_storage,
-    state_transitions,
-    tmp_gb_seconds,
-)
+from planner.pricing import Bill, Used, gb_months, tmp_gb_seconds
 from planner.rounding import significant
 from runtime.closing import DELETED_KEPT_S
 from runtime.limits import LAMBDA_MAX_TIMEOUT_S
@@ -55,7 +39,7 @@ def list_prices(platform: Platform) -> ListPrices:
 
 def iteration_bill(forecast: Forecast) -> Bill:
     """What one iteration costs."""
-    return bill(_lines(forecast, forecast.iteration_s, 1))
+    return _bill(forecast, _iterations(forecast, forecast.iteration_s, 1))
 
 
 def run_bill(forecast: Forecast, iterations: int, segments: int, checkpoints_kept: int) -> Bill:
@@ -64,23 +48,20 @@ def run_bill(forecast: Forecast, iterations: int, segments: int, checkpoints_kep
     Args:
         checkpoints_kept: newest commits whose layers stay; older ones are deleted (``runtime.closing``).
     """
-    model, prices = forecast.model, list_prices(forecast.model.platform)
     seconds = forecast.total_s(iterations, segments)
-    init_s = model.platform.start_up_s * segments
-    memory_gb = sum(stage.memory_gb for stage in forecast.stages)
-    entered = transitions(len(forecast.stages), forecast.workers, segments)
-    return bill(
-        [
-            _compute(forecast, seconds - init_s),
-            lambda_init(memory_gb * init_s, forecast.architecture, model.usd_per_gb_s),
-            _tmp(forecast, seconds),
-            lambda_requests(forecast.workers * segments, prices.usd_per_request),
-            *_request_lines(forecast, iterations),
-            *_storage_lines(forecast, seconds, segments, checkpoints_kept),
-            state_transitions(entered, prices.usd_per_transition),
-            logs(forecast.workers * segments * LOG_BYTES, prices.usd_per_gb_logged),
-        ]
+    init_s = forecast.model.platform.start_up_s * segments
+    stored, deleted = _stored(forecast, seconds, segments, checkpoints_kept)
+    used = replace(
+        _iterations(forecast, seconds, iterations),
+        compute_gb_s=_memory_gb(forecast) * (seconds - init_s),
+        init_gb_s=_memory_gb(forecast) * init_s,
+        invocations=forecast.workers * segments,
+        stored_gb_months=stored,
+        deleted_gb_months=deleted,
+        transitions=transitions(len(forecast.stages), forecast.workers, segments),
+        log_bytes=forecast.workers * segments * LOG_BYTES,
     )
+    return _bill(forecast, used)
 
 
 def spending(forecast: Forecast, budget_usd: float | None) -> Spending:
@@ -89,64 +70,68 @@ def spending(forecast: Forecast, budget_usd: float | None) -> Spending:
     The worst case is that every worker hangs until Lambda ends it, after as many storage requests as a segment of that
     length would make were iterations ``SAFETY`` times as fast as predicted.
     """
-    life_s, stages, workers = LAMBDA_MAX_TIMEOUT_S, len(forecast.stages), forecast.workers
-    prices, storage = forecast.model.platform.prices, forecast.model.platform.storage_prices
-    listed = list_prices(forecast.model.platform)
-    more = transitions(stages, workers, 2) - transitions(stages, workers, 1)
-    attempt = [lambda_requests(workers, listed.usd_per_request), state_transitions(more, listed.usd_per_transition)]
+    life_s = LAMBDA_MAX_TIMEOUT_S
     iterations = SAFETY * life_s / forecast.iteration_s if forecast.iteration_s else 0.0
-    worst = bill([*_lines(forecast, life_s, iterations), *attempt])
+    hung = _iterations(forecast, life_s, iterations)
+    worst = replace(hung, invocations=forecast.workers, transitions=_attempt_transitions(forecast))
     return Spending(
         budget_usd=budget_usd,
-        prices=Prices(
-            usd_per_gb_s=prices.lambda_.usd_per_gb_s.of(forecast.architecture),
-            usd_per_tmp_gb_s=prices.lambda_.usd_per_tmp_gb_s,
-            usd_per_put=storage.usd_per_put,
-            usd_per_get=storage.usd_per_get,
-            usd_per_attempt=significant(bill(attempt).total_usd),
-        ),
-        listed=listed,
-        segment_at_most_usd=significant(worst.total_usd),
+        prices=_prices(forecast),
+        listed=list_prices(forecast.model.platform),
+        segment_at_most_usd=significant(_bill(forecast, worst).total_usd),
     )
 
 
-def _compute(forecast: Forecast, seconds: float) -> BillLine:
-    memory_gb = sum(stage.memory_gb for stage in forecast.stages)
-    return lambda_compute(seconds * memory_gb, forecast.architecture, forecast.model.usd_per_gb_s)
+def _attempt_transitions(forecast: Forecast) -> int:
+    """Of one more attempt at a segment."""
+    stages, workers = len(forecast.stages), forecast.workers
+    return transitions(stages, workers, 2) - transitions(stages, workers, 1)
 
 
-def _tmp(forecast: Forecast, seconds: float) -> BillLine:
-    billed = sum(stage.replicas * tmp_gb_seconds(stage.ephemeral_storage_mb, seconds) for stage in forecast.stages)
-    return lambda_tmp(billed, forecast.model.platform.prices.lambda_.usd_per_tmp_gb_s)
+def _prices(forecast: Forecast) -> Prices:
+    platform, listed = forecast.model.platform, list_prices(forecast.model.platform)
+    attempt_usd = forecast.workers * listed.usd_per_request
+    attempt_usd += _attempt_transitions(forecast) * listed.usd_per_transition
+    return Prices(
+        usd_per_gb_s=platform.prices.lambda_.usd_per_gb_s.of(forecast.architecture),
+        usd_per_tmp_gb_s=platform.prices.lambda_.usd_per_tmp_gb_s,
+        usd_per_put=platform.storage_prices.usd_per_put,
+        usd_per_get=platform.storage_prices.usd_per_get,
+        usd_per_attempt=significant(attempt_usd),
+    )
 
 
-def _lines(forecast: Forecast, seconds: float, iterations: float) -> list[BillLine]:
+def _bill(forecast: Forecast, used: Used) -> Bill:
+    return used.bill(forecast.architecture, _prices(forecast), list_prices(forecast.model.platform))
+
+
+def _memory_gb(forecast: Forecast) -> float:
+    return sum(stage.memory_gb for stage in forecast.stages)
+
+
+def _iterations(forecast: Forecast, seconds: float, iterations: float) -> Used:
     """Of all workers for ``seconds``, in which they do so many iterations."""
-    return [_compute(forecast, seconds), _tmp(forecast, seconds), *_request_lines(forecast, iterations)]
+    stages = forecast.stages
+    return Used(
+        compute_gb_s=seconds * _memory_gb(forecast),
+        tmp_gb_s=sum(stage.replicas * tmp_gb_seconds(stage.ephemeral_storage_mb, seconds) for stage in stages),
+        puts=iterations * sum(stage.puts for stage in stages),
+        gets=iterations * sum(stage.gets for stage in stages),
+        empty_gets=iterations * sum(forecast.simulation.empty_gets),
+        bytes_up=iterations * sum(stage.bytes_up for stage in stages),
+        bytes_down=iterations * sum(stage.bytes_down for stage in stages),
+    )
 
 
-def _request_lines(forecast: Forecast, iterations: float) -> list[BillLine]:
-    """What so many iterations ask of the inboxes, by kind of request."""
-    storage, stages = forecast.model.platform.storage_prices, forecast.stages
-    bytes_up, bytes_down = sum(stage.bytes_up for stage in stages), sum(stage.bytes_down for stage in stages)
-    return [
-        s3_puts(iterations * sum(stage.puts for stage in stages), storage.usd_per_put),
-        s3_gets(iterations * sum(stage.gets for stage in stages), storage.usd_per_get),
-        s3_empty_gets(iterations * sum(forecast.simulation.empty_gets), storage.usd_per_get),
-        *s3_bytes(iterations * bytes_up, iterations * bytes_down, storage.usd_per_gb_up, storage.usd_per_gb_down),
-    ]
-
-
-def _storage_lines(forecast: Forecast, seconds: float, segments: int, checkpoints_kept: int) -> list[BillLine]:
-    """The artifact bucket over ``seconds``: data and initial weights all the time, each segment's checkpoint from its
-    end on. What is deleted of it stays as an old version, and is billed on."""
+def _stored(forecast: Forecast, seconds: float, segments: int, checkpoints_kept: int) -> tuple[float, float]:
+    """GB-months in the artifact bucket over ``seconds``, and of what is deleted of it, which stays as an old version
+    and is billed on. Data and initial weights are there all the time, each segment's checkpoint from its end on."""
     memories = [forecast.memory(index) for index in range(len(forecast.stages))]
     weights = sum(memory.weights for memory in memories)
     checkpoint = weights + sum(memory.optimizer for memory in memories)
     byte_s = (_data_bytes(forecast) + weights) * seconds + checkpoint * seconds * (segments - 1) / 2
     deleted = checkpoint * max(0, segments - checkpoints_kept) + weights * (segments >= checkpoints_kept)
-    price = forecast.model.platform.prices.standard.usd_per_gb_month
-    return [s3_storage(gb_months(byte_s, 1.0), price), s3_deleted(gb_months(deleted, DELETED_KEPT_S), price)]
+    return gb_months(byte_s, 1.0), gb_months(deleted, DELETED_KEPT_S)
 
 
 def _data_bytes(forecast: Forecast) -> float:

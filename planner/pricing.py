@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from runtime.limits import LAMBDA_MIN_TMP_MB
 from runtime.manifest import Architecture
+from runtime.prices import ListPrices, Prices
 
 MB_PER_GB = 1_024
 BYTES_PER_GB = 2**30
@@ -161,3 +162,46 @@ def state_transitions(transitions: float, usd_per_transition: float) -> BillLine
 def logs(bytes_taken_in: float, usd_per_gb: float) -> BillLine:
     """What functions write to CloudWatch Logs."""
     return BillLine("CloudWatch Logs", bytes_taken_in / BYTES_PER_GB, "GB", usd_per_gb)
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a run, or a part of one, takes of AWS: of all workers, before it or after it."""
+
+    compute_gb_s: float = 0.0
+    init_gb_s: float = 0.0
+    tmp_gb_s: float = 0.0
+    invocations: float = 0.0
+    puts: float = 0.0
+    lists: float = 0.0
+    gets: float = 0.0
+    """Those that found an object."""
+    empty_gets: float = 0.0
+    bytes_up: float = 0.0
+    bytes_down: float = 0.0
+    """Of the inboxes."""
+    stored_gb_months: float = 0.0
+    deleted_gb_months: float = 0.0
+    """Of the artifact bucket."""
+    transitions: float = 0.0
+    log_bytes: float = 0.0
+
+    def bill(self, architecture: Architecture, own: Prices, listed: ListPrices) -> Bill:
+        """Every bill has these items in this order, so that one before a run can be laid on one after it."""
+        return bill(
+            [
+                lambda_compute(self.compute_gb_s, architecture, own.usd_per_gb_s),
+                lambda_init(self.init_gb_s, architecture, own.usd_per_gb_s),
+                lambda_tmp(self.tmp_gb_s, own.usd_per_tmp_gb_s),
+                lambda_requests(self.invocations, listed.usd_per_request),
+                s3_puts(self.puts, own.usd_per_put),
+                s3_lists(self.lists, own.usd_per_put),
+                s3_gets(self.gets, own.usd_per_get),
+                s3_empty_gets(self.empty_gets, own.usd_per_get),
+                *s3_bytes(self.bytes_up, self.bytes_down, listed.usd_per_gb_up, listed.usd_per_gb_down),
+                s3_storage(self.stored_gb_months, listed.usd_per_gb_month),
+                s3_deleted(self.deleted_gb_months, listed.usd_per_gb_month),
+                state_transitions(self.transitions, listed.usd_per_transition),
+                logs(self.log_bytes, listed.usd_per_gb_logged),
+            ]
+        )
