@@ -11,11 +11,13 @@ and a stage (f', b', Q', q', closing c) before it makes
 
 until at the first layer an iteration takes Q + E. A partial plan is put aside when every plan that ends with it is
 unwanted, by the bounds of what may stand before it (``windows``); or when another one from the same boundary is as good
-in everything that the objective and the limits see. In a window queues below its least ones are as good as these.
+in everything that the objective and the limits see. In a window forward queues below its least one are as good as
+that. Backward queues are not: in E each stage's counts with those behind it alone.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy
 
@@ -95,9 +97,12 @@ class Labels:
 
     def best(self, layer: _Layer) -> _Layer:
         """Without those that ``rivals`` others are as good as (the first of equals stay)."""
-        figures = layer.figures.copy()
-        for column, low in zip((_FORWARD_QUEUE, _BACKWARD_QUEUE), self.bounds.window.queue, strict=True):
-            figures[:, column] = numpy.maximum(figures[:, column], low)
+        figures, options = layer.figures.copy(), self.options
+        figures[:, _FORWARD_QUEUE] = numpy.maximum(figures[:, _FORWARD_QUEUE], self.bounds.window.queue[0])
+        # A longer backward queue is as good where the path is shorter by as much, or any stage before has one as long.
+        before = self.rows[options.end[self.rows] == options.first[layer.candidate[0]]]
+        least = options.backward_queue[before].min(initial=inf)
+        figures[:, _BACKWARD_QUEUE] = figures[:, _PATH] + numpy.maximum(figures[:, _BACKWARD_QUEUE], least)
         figures = rounded(figures)
         # Counts must not exceed the other's, and must serve a minimum as well: so the missing ones count, too.
         missing = numpy.maximum(0, (self.limits.min_stages, self.limits.min_workers) - figures[:, _STAGES:_STEPS])
