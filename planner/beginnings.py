@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy
 
+from planner.neighbours import better
 from planner.options import Options
 from planner.problem import Problem
 from planner.shortest_paths import least_before
@@ -17,6 +18,8 @@ from planner.stage_costs import StageCosts
 
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Of the candidates, by their queues: caps to begin with."""
+_BROADLY = 2
+"""Problems of which plans of all speeds are looked for."""
 _STEPS = (1.5, 1.25, 1.12, 1.06, 1.03, 1.015)
 """By which both caps then go up and down, as long as that betters the plan."""
 _NEAR = 1.15
@@ -68,6 +71,15 @@ class Beginning:
             caps = tuple(float(numpy.quantile(each, share)) for each in queues)
             path_s = float(numpy.median(options.forward + options.backward))
             yield from self._met_by((caps[0], caps[1]), max(path_s + sum(caps), 1e-9), rate, _WIDE)
+
+    def wide(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
+        """Plans of all speeds: changes of those met."""
+        for plan in better(self.options, list(self._met)):
+            for options in self._alike:
+                problem = options.problem
+                stages = [problem.candidates[number] for number in plan]
+                if problem.admits(stages):
+                    yield problem, stages
 
     def close(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
         """Plans by caps about the best plan's queues, in ever smaller steps."""
@@ -122,6 +134,7 @@ def begin(options: Sequence[Options], closely: bool) -> Iterator[tuple[Problem, 
 
     Args:
         closely: whether only the best by the problems' objective is wanted, and so it is worth to look about the best.
+            Otherwise plans of all speeds are.
     """
     alike: dict[int, list[Options]] = {}
     for each in options:
@@ -129,6 +142,9 @@ def begin(options: Sequence[Options], closely: bool) -> Iterator[tuple[Problem, 
     beginnings = [Beginning(each) for each in alike.values()]
     for beginning in beginnings:
         yield from beginning.coarse()
+    if not closely:
+        for beginning in sorted(beginnings, key=lambda beginning: beginning.best)[:_BROADLY]:
+            yield from beginning.wide()
     looks = ((_NEAR, Beginning.close), (_NEARER, Beginning.sweep), (_NEAREST, Beginning.close))
     for near, look in looks if closely else ():
         least = min((beginning.best for beginning in beginnings), default=numpy.inf)

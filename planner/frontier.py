@@ -57,6 +57,10 @@ class _Beyond:
         self.points: list[Point] = []
         self._seconds: list[float] = []
 
+    @property
+    def known(self) -> bool:
+        return bool(self.points)
+
     def limit(self, low_s: float) -> float:
         return self.usd_at(low_s * (1 + self._tolerance)) / (1 + self._tolerance)
 
@@ -125,6 +129,10 @@ class _Faster:
 
     def __init__(self, tolerance: float, beyond: _Beyond, objective: Objective) -> None:
         self._tolerance, self._beyond, self._objective = tolerance, beyond, objective
+
+    @property
+    def known(self) -> bool:
+        return self._beyond.known
 
     def limit(self, low_s: float) -> float:
         points = self._beyond.points

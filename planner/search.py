@@ -48,6 +48,11 @@ class Goal(Protocol):
     rivals: int
     """How many others must be as good as a partial plan before it is put aside."""
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a plan, or the value of one, that others must better."""
+        ...
+
     def limit(self, low_s: float) -> float:
         """Plans that take at least ``low_s`` are wanted only with an objective below."""
         ...
@@ -77,10 +82,9 @@ class Search:
         """(bound over limit, number, bound, window)."""
 
     def run(self) -> None:
-        for problem, stages in begin(self.options, self.goal.one):
-            self.goal.meet(problem, stages)
-            if self._late():
-                break
+        self._begin(self.goal.one)
+        if self.goal.one and not self.goal.known:  # as with a deadline near the least time
+            self._begin(closely=False)
         for options in self.options:
             high_s = self.goal.longest_s(self.goal.time_weight + float(options.rate.min()))
             self._push(0.0, whole(options, self._low_s, min(high_s, _worst_s(options))))
@@ -88,6 +92,12 @@ class Search:
             _, _, bound, window = heapq.heappop(self._open)
             if bound < self.goal.limit(window.low_s):
                 self._look(bound, window)
+
+    def _begin(self, closely: bool) -> None:
+        for problem, stages in begin(self.options, closely):
+            self.goal.meet(problem, stages)
+            if self._late():
+                break
 
     def open_windows(self) -> Iterator[tuple[float, float]]:
         """(least time, lower bound of the objective) of the windows that are left when time was up."""

@@ -37,15 +37,19 @@ class _Optimum:
     def __init__(self, aim: Aim, excluded: Collection[StageCosts] | None, known: float, tolerance: float) -> None:
         self.usd_weight, self.time_weight = aim.objective.usd_weight, aim.objective.time_weight
         self.time_share = 0.1 if aim.quantity is Quantity.OBJECTIVE else 1.0
-        self._aim, self._known, self._better = aim, known, 1 - tolerance
+        self._aim, self._bar, self._better = aim, known, 1 - tolerance
         self._excluded = None if excluded is None else frozenset(excluded)
         self.rivals = 1 if excluded is None else 2
         self.best: Solution | None = None
 
     @property
+    def known(self) -> bool:
+        return self.best is not None or self._bar < inf
+
+    @property
     def wanted(self) -> float:
         """Plans are wanted with a value below."""
-        best = self._known if self.best is None else min(self.best.objective, self._known)
+        best = self._bar if self.best is None else min(self.best.objective, self._bar)
         return best * self._better
 
     def limit(self, low_s: float) -> float:
@@ -57,7 +61,7 @@ class _Optimum:
     def meet(self, problem: Problem, stages: Sequence[StageCosts]) -> None:
         iteration_s = problem.iteration_s(stages)
         value = self._aim.value(iteration_s, problem.value(stages, iteration_s))
-        best = self._known if self.best is None else self.best.objective
+        best = self._bar if self.best is None else self.best.objective
         if value < best and self._excluded != frozenset(stages):
             usd = problem.model.usd(stages, iteration_s)
             self.best = Solution(problem, tuple(stages), iteration_s, usd, value, 0.0)
