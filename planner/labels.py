@@ -95,8 +95,8 @@ class Labels:
                 seen.append(figure)
         return seen
 
-    def best(self, layer: _Layer) -> _Layer:
-        """Without those that ``rivals`` others are as good as (the first of equals stay)."""
+    def best(self, layer: _Layer, late: Callable[[], bool]) -> _Layer | None:
+        """Without those that ``rivals`` others are as good as (the first of equals stay); None when it is too late."""
         figures, options = layer.figures.copy(), self.options
         figures[:, _FORWARD_QUEUE] = numpy.maximum(figures[:, _FORWARD_QUEUE], self.bounds.window.queue[0])
         # A longer backward queue is as good where the path is shorter by as much, or any stage before has one as long.
@@ -109,7 +109,9 @@ class Labels:
         columns = [figures[:, self.seen], missing]
         if self.options.alternating is not None:  # fewer are not better: what waits for them keeps fewer
             columns += [figures[:, [_AWAY]], -figures[:, [_AWAY]]]
-        kept = undominated(numpy.hstack(columns), self.rivals)
+        kept = undominated(numpy.hstack(columns), self.rivals, late)
+        if kept is None:
+            return None
         return _Layer(layer.figures[kept], layer.candidate[kept], layer.rest[kept])
 
     def extended(self, layer: _Layer, rows: numpy.ndarray) -> _Layer:
@@ -224,8 +226,11 @@ class Labels:
         found: dict[int, list[_Layer]] = {boundary: [] for boundary in range(last + 1)}
         for boundary in reversed(range(last + 1)):
             if found[boundary]:
-                layer = _joined(found.pop(boundary))
-                layers[boundary] = layer if boundary == 0 else self.best(layer)
+                joined = _joined(found.pop(boundary))
+                layer = joined if boundary == 0 else self.best(joined, late)
+                if layer is None:
+                    return None
+                layers[boundary] = layer
             if boundary not in layers:
                 continue
             here = self.rows[options.end[self.rows] == boundary]
@@ -249,6 +254,7 @@ class Labels:
         objective = (figures[:, _RATE] + self.time_weight) * seconds + figures[:, _REQUESTS]
         plans = []
         best = undominated(numpy.column_stack([objective, seconds]), self.rivals)
+        assert best is not None, "never too late"
         for row in best[numpy.argsort(objective[best], kind="stable")]:
             boundary, plan = 0, []
             while boundary != last:
@@ -271,14 +277,19 @@ def rounded(figures: numpy.ndarray) -> numpy.ndarray:
     return ((bits + (1 << (_NOISE - 1))) >> _NOISE << _NOISE).view(numpy.float64)
 
 
-def undominated(rows: numpy.ndarray, rivals: int) -> numpy.ndarray:
-    """Numbers of the rows that fewer than ``rivals`` others are as good as in all columns; the first of equals stay."""
+def undominated(rows: numpy.ndarray, rivals: int, late: Callable[[], bool] = lambda: False) -> numpy.ndarray | None:
+    """Numbers of the rows that fewer than ``rivals`` others are as good as in all columns; the first of equals stay.
+
+    None when it is ``late`` before all are compared: that takes as long as the square of their number.
+    """
     order = numpy.lexsort(rows.T[::-1])
     rows = rows[order][:, [0, *numpy.flatnonzero(rows.min(axis=0) < rows.max(axis=0))]]  # equal ones tell nothing
     kept = numpy.empty_like(rows)
     numbers: list[numpy.ndarray] = []
     count = 0
     for begin in range(0, len(rows), 256):
+        if late():
+            return None
         part = rows[begin : begin + 256]
         others = numpy.zeros(len(part), dtype=int)
         for at in range(0, count, 2048):

@@ -39,6 +39,14 @@ def test_nothing_is_said_when_plans_are_too_many_or_it_is_late():
     assert labels_of_all_plans()[1].plans(1 << 62, late=lambda: True) is None
 
 
+def test_comparing_ends_when_it_is_late():
+    rows = numpy.random.default_rng(1).random((1_000, 3))
+    looks = []
+    assert undominated(rows, 1, late=lambda: len(looks) == 2 or looks.append(0)) is None
+    assert len(looks) == 2
+    assert undominated(rows, 1) is not None
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_of_equal_stages_summed_in_another_order_one_is_kept(seed):
     generator = random.Random(seed)
