@@ -75,11 +75,7 @@ class Beginning:
     def wide(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
         """Plans of all speeds: changes of those met."""
         for plan in better(self.options, list(self._met)):
-            for options in self._alike:
-                problem = options.problem
-                stages = [problem.candidates[number] for number in plan]
-                if problem.admits(stages):
-                    yield problem, stages
+            yield from self._admitted(plan)
 
     def close(self) -> Iterator[tuple[Problem, list[StageCosts]]]:
         """Plans by caps about the best plan's queues, in ever smaller steps."""
@@ -111,11 +107,7 @@ class Beginning:
             if plan in self._met:
                 continue
             self._met.add(plan)
-            for options in self._alike:
-                problem = options.problem
-                stages = [problem.candidates[number] for number in plan]
-                if not problem.admits(stages):
-                    continue
+            for problem, stages in self._admitted(plan):
                 yield problem, stages
                 iteration_s = problem.iteration_s(stages)
                 value = problem.value(stages, iteration_s)
@@ -127,6 +119,14 @@ class Beginning:
                         max(stage.forward_queue_s for stage in stages),
                         max(stage.backward_queue_s for stage in stages),
                     )
+
+    def _admitted(self, plan: Sequence[int]) -> Iterator[tuple[Problem, list[StageCosts]]]:
+        """A plan, with each problem that admits it."""
+        for options in self._alike:
+            problem = options.problem
+            stages = [problem.candidates[number] for number in plan]
+            if problem.admits(stages):
+                yield problem, stages
 
 
 def begin(options: Sequence[Options], closely: bool) -> Iterator[tuple[Problem, list[StageCosts]]]:

@@ -28,9 +28,8 @@ class Neighbourhood:
     def __init__(self, options: Options) -> None:
         self.options = options
         nodes = options.boundaries
-        pair = options.first * nodes + options.end
-        self._order = numpy.argsort(pair, kind="stable")
-        self._begins = numpy.searchsorted(pair[self._order], numpy.arange(nodes * nodes + 1))
+        pair = options.first * nodes + options.end  # ascending, as candidates are
+        self._begins = numpy.searchsorted(pair, numpy.arange(nodes * nodes + 1))
         stages = options.problem.candidates
         self._shape = numpy.column_stack([2 * numpy.log2(stages.replicas), numpy.log2(stages.memory_mb)])
         self._columns = numpy.vstack(
@@ -114,7 +113,7 @@ class Neighbourhood:
 
     def _between(self, low: int, high: int) -> numpy.ndarray:
         pair = low * self.options.boundaries + high
-        return self._order[self._begins[pair] : self._begins[pair + 1]]
+        return numpy.arange(self._begins[pair], self._begins[pair + 1])
 
     def _like(self, stage: int, low: int, high: int) -> int | None:
         """The candidate of that interval that is most like the stage."""
