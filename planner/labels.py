@@ -23,6 +23,7 @@ import numpy
 
 from planner.hulls import Rests, corners
 from planner.options import Options
+from planner.skyline import rounded, undominated
 from planner.windows import Bounds
 
 _FIGURES = (
@@ -47,8 +48,6 @@ stages of the partial plan, and on their way there, while the stage before waits
 ``Options.steps`` counts them."""
 _THIN = 1.001
 """Windows of a wider range of time are looked at between its ends, too."""
-_NOISE = 12
-"""Last bits of a figure's 52 that tell nothing: 5e-13 of it, for each stage."""
 _BLOCK = 1 << 18
 """Partial plans times candidates, and partial plans times corners, that are looked at together."""
 
@@ -100,7 +99,8 @@ class Labels:
         figures, options = layer.figures.copy(), self.options
         figures[:, _FORWARD_QUEUE] = numpy.maximum(figures[:, _FORWARD_QUEUE], self.bounds.window.queue[0])
         # A longer backward queue is as good where the path is shorter by as much, or any stage before has one as long.
-        before = self.rows[options.end[self.rows] == options.first[layer.candidate[0]]]
+        boundary = options.first[layer.candidate[0]]
+        before = self.rows[options.end[self.rows] == boundary]
         least = options.backward_queue[before].min(initial=inf)
         figures[:, _BACKWARD_QUEUE] = figures[:, _PATH] + numpy.maximum(figures[:, _BACKWARD_QUEUE], least)
         figures = rounded(figures)
@@ -268,45 +268,3 @@ class Labels:
 
 def _joined(parts: list[_Layer]) -> _Layer:
     return _Layer(*(numpy.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
-
-
-def rounded(figures: numpy.ndarray) -> numpy.ndarray:
-    """Without the last bits, which differ between sums of the same stages in another order: layers that are all the
-    same make very many of these."""
-    bits = numpy.ascontiguousarray(figures).view(numpy.int64)
-    return ((bits + (1 << (_NOISE - 1))) >> _NOISE << _NOISE).view(numpy.float64)
-
-
-def undominated(rows: numpy.ndarray, rivals: int, late: Callable[[], bool] = lambda: False) -> numpy.ndarray | None:
-    """Numbers of the rows that fewer than ``rivals`` others are as good as in all columns; the first of equals stay.
-
-    None when it is ``late`` before all are compared: that takes as long as the square of their number.
-    """
-    order = numpy.lexsort(rows.T[::-1])
-    rows = rows[order][:, [0, *numpy.flatnonzero(rows.min(axis=0) < rows.max(axis=0))]]  # equal ones tell nothing
-    kept = numpy.empty_like(rows)
-    numbers: list[numpy.ndarray] = []
-    count = 0
-    for begin in range(0, len(rows), 256):
-        if late():
-            return None
-        part = rows[begin : begin + 256]
-        others = numpy.zeros(len(part), dtype=int)
-        for at in range(0, count, 2048):
-            others += _as_good(kept[at : min(count, at + 2048)], part).sum(axis=1)
-        left = numpy.flatnonzero(others < rivals)
-        part = part[left]
-        before = _as_good(part, part) & numpy.tri(len(part), k=-1, dtype=bool)
-        left = left[others[left] + before.sum(axis=1) < rivals]
-        kept[count : count + len(left)] = rows[begin + left]
-        count += len(left)
-        numbers.append(order[begin + left])
-    return numpy.sort(numpy.concatenate(numbers)) if numbers else numpy.zeros(0, dtype=int)
-
-
-def _as_good(kept: numpy.ndarray, rows: numpy.ndarray) -> numpy.ndarray:
-    """Of each row (first axis), which of ``kept`` are as good in every column."""
-    good = numpy.ones((len(rows), len(kept)), dtype=bool)
-    for column in range(rows.shape[1]):
-        good &= kept[:, column] <= rows[:, column, None]
-    return good

@@ -1,13 +1,11 @@
 import random
 from dataclasses import replace
-from itertools import permutations
 
 import numpy
-import pytest
 
 from planner.hulls import weights
 from planner.job import Limits, Objective
-from planner.labels import Labels, rounded, undominated
+from planner.labels import Labels
 from planner.options import options_of
 from planner.problem import build_problem
 from planner.solver import solve
@@ -37,31 +35,6 @@ def test_what_is_found_of_a_whole_problem_is_the_optimum():
 def test_nothing_is_said_when_plans_are_too_many_or_it_is_late():
     assert labels_of_all_plans()[1].plans(1, late=lambda: False) is None
     assert labels_of_all_plans()[1].plans(1 << 62, late=lambda: True) is None
-
-
-def test_comparing_ends_when_it_is_late():
-    rows = numpy.random.default_rng(1).random((1_000, 3))
-    looks = []
-    assert undominated(rows, 1, late=lambda: len(looks) == 2 or looks.append(0)) is None
-    assert len(looks) == 2
-    assert undominated(rows, 1) is not None
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_of_equal_stages_summed_in_another_order_one_is_kept(seed):
-    generator = random.Random(seed)
-    stages = [[generator.uniform(0.01, 10.0) for _ in range(8)] for _ in range(6)]
-    sums = numpy.array([sum(map(numpy.array, order)) for order in permutations(stages)])
-    assert len(numpy.unique(sums, axis=0)) > 1, "the last bits differ"
-    assert len(undominated(sums, 1)) > 1
-    assert len(undominated(rounded(sums), 1)) == 1
-
-
-def test_what_differs_by_more_than_the_last_bits_stays_apart():
-    one = numpy.array([[1.0, 3.7], [1.0 + 1e-11, 3.7 - 1e-11]])
-    assert len(undominated(rounded(one), 1)) == 2
-    assert rounded(one) == pytest.approx(one, rel=1e-12)
-    assert rounded(numpy.zeros((1, 2))).tolist() == [[0.0, 0.0]]
 
 
 def test_a_longer_backward_queue_is_worse_where_the_next_stage_closes_late():
