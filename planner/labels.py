@@ -17,12 +17,14 @@ that. Backward queues are not: in E each stage's counts with those behind it alo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 
 import numpy
 
+from planner.closings import Closings, steps_after
 from planner.hulls import Rests, corners
 from planner.options import Options
+from planner.shortest_paths import least_before
 from planner.skyline import rounded, undominated
 from planner.windows import Bounds
 
@@ -80,6 +82,24 @@ class Labels:
         self.corners = [corners(each, bounds.at, least) for each in sums]
         self.rests = [Rests(each, bounds.at, least, times) for each, (_, times) in zip(sums, self.corners, strict=True)]
         self.seen = self._seen()
+        self.opening = self._opening()
+        self._steps = 0
+        self._closings: Closings | None = None
+
+    def _sharpen(self) -> None:
+        """Better bounds of what stands before, once there are many partial plans."""
+        steps = steps_after(self.looked_at, len(self.rows))
+        if steps != self._steps:
+            middle = float(self.bounds.at[len(self.bounds.at) // 2])
+            self._steps, self._closings = steps, Closings(self.bounds.window, self.rows, middle, steps)
+
+    def _opening(self) -> numpy.ndarray:
+        """Of each boundary, the least that the first stage's backward passes and closing add to a plan's path there."""
+        options, rows = self.options, self.rows
+        seconds = options.backward[rows] + numpy.where(options.first[rows] == 0, options.closing[rows], 0.0)
+        nodes = options.boundaries
+        (opening,) = least_before(nodes, options.first[rows] * nodes + options.end[rows], seconds[None])
+        return opening
 
     def _seen(self) -> list[int]:
         """Figures that tell one partial plan from another; the others are equal, or nothing depends on them."""
@@ -102,6 +122,10 @@ class Labels:
         boundary = options.first[layer.candidate[0]]
         before = self.rows[options.end[self.rows] == boundary]
         least = options.backward_queue[before].min(initial=inf)
+        # E counts as far as the first stage does not close later anyway.
+        longest = numpy.maximum(figures[:, _BACKWARD_QUEUE], self.bounds.window.queue[1])
+        longest += figures[:, _PATH] + self.opening[boundary]
+        figures[:, _LONGEST] = numpy.maximum(figures[:, _LONGEST], longest)
         figures[:, _BACKWARD_QUEUE] = figures[:, _PATH] + numpy.maximum(figures[:, _BACKWARD_QUEUE], least)
         figures = rounded(figures)
         # Counts must not exceed the other's, and must serve a minimum as well: so the missing ones count, too.
@@ -175,6 +199,11 @@ class Labels:
         if options.work is not None:
             begins.append(figures[:, _WORK])
         rows = self._by_the_end(rows, node, begins, longest, rate, room)
+        if self._closings is not None:
+            boundary, left_s = options.first[layer.candidate[rows]], window.high_s - path[rows]
+            fore_s = window.high_s - longest[rows]
+            least_rate = self._closings.rate(boundary, left_s, figures[rows, _BACKWARD_QUEUE], fore_s)
+            rows = rows[(rate[rows] + least_rate) * numpy.maximum(longest[rows], window.low_s) < room[rows]]
         if window.high_s <= window.low_s * _THIN:
             return rows
         for (rates, times), begin in zip(self.corners, begins, strict=True):
@@ -225,7 +254,7 @@ class Labels:
         layers = {last: _Layer(numpy.zeros((1, len(_FIGURES))), nothing, nothing)}
         found: dict[int, list[_Layer]] = {boundary: [] for boundary in range(last + 1)}
         for boundary in reversed(range(last + 1)):
-            if found[boundary]:
+            if found[boundary] and isfinite(self.opening[boundary]):  # else nothing leads there
                 joined = _joined(found.pop(boundary))
                 layer = joined if boundary == 0 else self.best(joined, late)
                 if layer is None:
@@ -237,6 +266,7 @@ class Labels:
             block = max(1, _BLOCK // len(layers[boundary].figures))
             for begin in range(0, len(here), block):
                 new = self.extended(layers[boundary], here[begin : begin + block])
+                self._sharpen()
                 good = self.promising(new)
                 self.looked_at += len(good)
                 if self.looked_at > most or late():
