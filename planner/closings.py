@@ -10,6 +10,8 @@ If what stands behind has the path P, and Q is the longest forward queue, then a
 rounded down.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy
 
 from planner.windows import Window
@@ -37,51 +39,34 @@ class Closings:
     """
 
     def __init__(self, window: Window, rows: numpy.ndarray, middle: float, steps: int) -> None:
-        options = window.options
-        closing, queue = options.closing[rows], options.backward_queue[rows]
-        # A stage waits for the longest backward queue from it on: its own or the one that is known behind.
-        self._own = _Table(window, rows, closing + queue, middle, steps)
-        self._behind = _Table(window, rows, closing, middle, steps)
-
-    def rate(
-        self, boundary: numpy.ndarray, left_s: numpy.ndarray, queue_s: numpy.ndarray, fore_s: numpy.ndarray
-    ) -> numpy.ndarray:
-        """Of what stands before boundaries; infinite where nothing can.
-
-        Args:
-            left_s: seconds that path and longest forward queue leave of an iteration.
-            queue_s: the longest backward queue behind.
-            fore_s: seconds that are left for F.
-        """
-        own = self._own.rate(boundary, left_s, fore_s)
-        return numpy.maximum(own, self._behind.rate(boundary, left_s - queue_s, fore_s))
-
-
-class _Table:
-    """The same where each candidate has this ``closing``, its queue included or not."""
-
-    def __init__(self, window: Window, rows: numpy.ndarray, closing: numpy.ndarray, middle: float, steps: int) -> None:
         self._steps, self._step_s = steps, (window.high_s - window.queue[0]) / steps
         at = numpy.concatenate(([0.0], middle * numpy.exp(numpy.linspace(*_SPAN, _WEIGHTS - 1))))
-        self._rates = self._least_rates(self._sums(window, rows, closing, at), at)
+        closing, queue = window.options.closing[rows], window.options.backward_queue[rows]
+        # A stage waits for the longest backward queue from it on: its own or the one that is known behind.
+        own, behind = self._sums(window, rows, (closing + queue, closing), at)
+        self._own, self._behind = self._least_rates(own, at), self._least_rates(behind, at)
 
-    def _sums(self, window: Window, rows: numpy.ndarray, closing: numpy.ndarray, at: numpy.ndarray) -> numpy.ndarray:
-        """[weight, boundary, most steps of N]: the least weight · rate + F."""
+    def _sums(
+        self, window: Window, rows: numpy.ndarray, closings: Sequence[numpy.ndarray], at: numpy.ndarray
+    ) -> Iterator[numpy.ndarray]:
+        """For each way to count closings [weight, boundary, most steps of N]: the least weight · rate + F."""
         options, steps = window.options, self._steps
         first, end = options.first[rows], options.end[rows]
         rate = options.rate[rows] + options.requests[rows] / window.high_s
         own = rate[:, None] * at + options.forward[rows][:, None]
         room_s = numpy.arange(steps + 1) * self._step_s - options.backward[rows][:, None]
-        place = numpy.where(room_s < closing[:, None], steps + 1, self._up(room_s))
-        least = numpy.full((options.boundaries, steps + 2, len(at)), numpy.inf)  # the last: no room
-        least[0, :-1] = 0.0
+        up = self._up(room_s)
         order = numpy.argsort(end, kind="stable")
         begins = numpy.searchsorted(end[order], numpy.arange(options.boundaries + 1))
-        for node in range(1, options.boundaries):
-            here = order[begins[node] : begins[node + 1]]
-            if len(here):
-                least[node, :-1] = (least[first[here][:, None], place[here]] + own[here][:, None, :]).min(axis=0)
-        return numpy.ascontiguousarray(numpy.moveaxis(least[:, :-1], 2, 0))
+        for closing in closings:
+            place = numpy.where(room_s < closing[:, None], steps + 1, up)
+            least = numpy.full((options.boundaries, steps + 2, len(at)), numpy.inf)  # the last: no room
+            least[0, :-1] = 0.0
+            for node in range(1, options.boundaries):
+                here = order[begins[node] : begins[node + 1]]
+                if len(here):
+                    least[node, :-1] = (least[first[here][:, None], place[here]] + own[here][:, None, :]).min(axis=0)
+            yield numpy.ascontiguousarray(numpy.moveaxis(least[:, :-1], 2, 0))
 
     def _least_rates(self, sums: numpy.ndarray, at: numpy.ndarray) -> numpy.ndarray:
         """[boundary, most steps of F + N, most steps of F]."""
@@ -101,12 +86,26 @@ class _Table:
             found[:, :, fore] = lowest
         return found
 
+    def rate(
+        self, boundary: numpy.ndarray, left_s: numpy.ndarray, queue_s: numpy.ndarray, fore_s: numpy.ndarray
+    ) -> numpy.ndarray:
+        """Of what stands before boundaries; infinite where nothing can.
+
+        Args:
+            left_s: seconds that path and longest forward queue leave of an iteration.
+            queue_s: the longest backward queue behind.
+            fore_s: seconds that are left for F.
+        """
+        fore = self._up(fore_s)
+        own = self._least(self._own, boundary, self._up(left_s), fore)
+        return numpy.maximum(own, self._least(self._behind, boundary, self._up(left_s - queue_s), fore))
+
     def _up(self, seconds: numpy.ndarray) -> numpy.ndarray:
         return numpy.ceil(seconds / self._step_s).astype(int)
 
-    def rate(self, boundary: numpy.ndarray, both_s: numpy.ndarray, fore_s: numpy.ndarray) -> numpy.ndarray:
-        """Of what stands before the boundaries, with F + N and F of at most these; infinite where nothing can."""
-        both, fore = self._up(both_s), self._up(fore_s)
-        most = self._rates.shape[2] - 1
-        found = self._rates[boundary, numpy.clip(both, 0, self._steps), numpy.clip(fore, 0, most)]
+    def _least(
+        self, rates: numpy.ndarray, boundary: numpy.ndarray, both: numpy.ndarray, fore: numpy.ndarray
+    ) -> numpy.ndarray:
+        """With F + N and F of at most so many steps."""
+        found = rates[boundary, numpy.clip(both, 0, self._steps), numpy.clip(fore, 0, rates.shape[2] - 1)]
         return numpy.where(numpy.minimum(both, fore) < 0, numpy.inf, found)
