@@ -10,10 +10,13 @@ at the pace of links. So the first is looked for closely, from the earliest of t
                                                     until_s ▲
                     waits of the last iterations  ▲  ▲▲ ▲
 
-A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. One
-that follows another is looked for once, when it was there in most of the last iterations; in the first two, after the
-mean of the waits for those before it. Where several in a row were there at the first look, after short waits, the next
-one is asked for at its turn; where several were there at their turn, before it: else each would cost a request's
+A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. But
+workers wait for each other: what one is late by makes the waits of others longer, who learn that. So in the second
+iteration all of them look early, to learn how long they wait if nobody is late (``runtime.pacing``).
+
+One that follows another is looked for once, when it was there in most of the last iterations; in the first two, after
+the mean of the waits for those before it. Where several in a row were there at the first look, after short waits, the
+next one is asked for at its turn; where several were there at their turn, before it: else each would cost a request's
 latency.
 """
 
@@ -30,6 +33,7 @@ from runtime.pacing import (
     EARLY_S,
     FIRST_LOOKS,
     FIRST_PAUSE_S,
+    GUESS_SHARE,
     LATEST,
     LONGEST_PAUSE_S,
     LOOK_ANSWERS,
@@ -40,9 +44,8 @@ from runtime.pacing import (
     PROMPT,
     RECENT,
     REMEMBERED,
+    SECOND_LOOK_SHARE,
     SHORT_S,
-    SLOWED,
-    SLOWED_PAUSE,
     SOONER,
     SOONER_CLOSELY,
     SOONER_DOUBLINGS,
@@ -57,12 +60,14 @@ class Look:
     Args:
         after_s: the first time; below 0 where it is likely to be there before its turn, and is asked for at once.
         pause_s: from a look to the next one.
-        until_s: so long pauses stay as they are; then they grow.
+        until_s: so long pauses stay as they are; then they grow,
+        share: at most to this part of the wait, where that is more than the longest pause.
     """
 
     after_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     until_s: float = 0.0
+    share: float = LATEST
 
     @property
     def closely(self) -> bool:
@@ -73,7 +78,7 @@ class Look:
         """After one of ``pause_s`` until ``asked_s``; ``waited_s`` have passed."""
         if asked_s <= self.until_s:
             return pause_s
-        return min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, self.pause_s, LATEST * waited_s))
+        return min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, self.pause_s, self.share * waited_s))
 
 
 UNKNOWN = Look()
@@ -115,7 +120,13 @@ class _Past:
             while len(self.waits) > max(1, REMEMBERED - self.streak):
                 self.waits.popleft()
 
-    def look(self, follows: bool, price_s: float) -> Look:
+    def look(self, follows: bool, price_s: float, least_s: float) -> Look:
+        """When to look.
+
+        Args:
+            price_s: of a look, as in ``LOOK_PRICE_S``.
+            least_s: the shortest pause; no look is made before the one before it is answered.
+        """
         recent = sorted(list(self.waits)[-RECENT:])
         low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
         if self.streak:
@@ -125,7 +136,7 @@ class _Past:
             spread = high - low
             # Where waits are short, the price of a look would say a pause beyond the latest of them.
             pause = max(min(math.sqrt(price_s * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
-            pause = max(pause, FIRST_PAUSE_S)
+            pause = max(pause, least_s)
             return Look(low, pause, high + pause)
         waits = sorted(self.waits)
         last = len(waits) - 1
@@ -133,7 +144,7 @@ class _Past:
         if usual <= -EARLY_S:
             return Look(usual, PAUSE_SHARE * EARLY_S)
         usual = max(usual, 0.0)
-        return Look(usual, max(FIRST_PAUSE_S, usual - early, PAUSE_SHARE * usual))
+        return Look(usual, max(least_s, usual - early, PAUSE_SHARE * usual))
 
 
 @dataclass
@@ -167,13 +178,14 @@ class Arrivals:
     """What a worker knows of the objects it awaits in every iteration. Several threads may use it.
 
     Args:
-        iteration_s: as planned; it says how often to look in the first iteration. 0 where there is no plan.
+        iteration_s: as planned; it says how often to look in the first iteration, and no wait of the second one is
+            guessed to be longer. 0 where there is no plan.
     """
 
     def __init__(self, iteration_s: float = 0.0) -> None:
         self._lock = threading.Lock()
-        unknown_s = min(max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), LONGEST_PAUSE_S)
-        self._unknown = Look(0.0, unknown_s)
+        self._iteration_s = iteration_s or math.inf
+        self._unknown = Look(0.0, max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), share=GUESS_SHARE)
         self._answer_s: float | None = None
         self._pasts: dict[str, _Past] = {}
         self._cadences: dict[str, _Cadence] = {}
@@ -195,10 +207,10 @@ class Arrivals:
                 if cadence.prompt >= PROMPT and cadence.mean_s <= SHORT_S:
                     return Look(0.0, max(FIRST_PAUSE_S, cadence.mean_s / 2))
             if past is not None and past.waits:
-                return past.look(follows, self._price_s)
-            first_s = past.first_s if past else 0.0
-            if first_s > SHORT_S and not follows:
-                return Look(SLOWED * first_s, SLOWED_PAUSE * first_s, first_s)
+                return past.look(follows, self._price_s, max(FIRST_PAUSE_S, self._answer_s or 0.0))
+            guess_s = min(past.first_s, self._iteration_s) if past else 0.0
+            if guess_s > SHORT_S and not follows:
+                return Look(SECOND_LOOK_SHARE * guess_s, GUESS_SHARE * guess_s, guess_s, GUESS_SHARE)
             if cadence is None:
                 return self._unknown
             return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))

@@ -16,12 +16,18 @@ PAUSE_GROWTH = 2.0
 LATEST = 0.05
 """Where a wait is so long that this share of it is more than the longest pause, a pause may last that share."""
 
-FIRST_LOOKS = 64
-"""In the first iteration the first pause is this part of the iteration that was planned, within the two above."""
-SLOWED = 0.75
-SLOWED_PAUSE = 0.2
-"""In the second one this part of the first one's wait passes until the first GET: that one was slower, as memory is
-allocated and libraries are loaded in it; and this part of it until the next."""
+FIRST_LOOKS = 32
+"""In the first iteration the first pause is this part of the iteration that was planned, but not less than the first of
+those above."""
+GUESS_SHARE = 0.125
+"""In the first two iterations pauses may grow to this share of the wait; in the second one the first pause is this part
+of the guess: of the first wait, or of the planned iteration, if that is shorter."""
+SECOND_LOOK_SHARE = 0.25
+"""In the second iteration this part of the guess passes until the first GET. The first wait holds what was done for the
+first time, and how much later other workers started. What a worker is late by then becomes part of others' waits, who
+learn it: it goes round for many iterations, though nobody is late for a reason of its own. So all workers look early in
+the same iteration, and learn how long they wait if nobody is late. With 0.75 and pauses of 0.2, two stages under 1F1B
+took a third longer over 11 iterations (``python -m bench prediction --cases chargpt_recompute``)."""
 
 SOONER_THAN_SERIES = 0.75
 """There one that follows another is looked for at the mean of the waits for those before it; of a wait that ended at
@@ -39,13 +45,13 @@ SHORT_S = 0.03
 second one's, and what follows another may be looked for at its turn (PROMPT)."""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
-LOOK_PRICE_S = 0.06
+LOOK_PRICE_S = 0.03
 """With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is less.
 Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
-as much as 14 ms of a worker of 1,769 MB; whole gangs wait, but a gang also sustains the lateness of each of them, and
-in replays of one of 8 workers (waits that vary by 0 to 10%) this took fewer GETs at the same pace."""
+as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less would be right; but in replays of 16 plans 0.015 was
+no faster."""
 LOOK_ANSWERS = 3
-"""Where a store answers sooner than in 20 ms, the price is this many of its answers, if that is less: iterations are
+"""Where a store answers sooner than in 10 ms, the price is this many of its answers, if that is less: iterations are
 short there, so that the same delay is a larger part of them."""
 ANSWER_SHARE = 0.1
 """Of the newest look in vain, in the mean of how long a store takes to answer."""
@@ -58,7 +64,7 @@ SOONER_CLOSELY = 0.03
 begins a pause sooner the next time, this share of the wait at least; twice as much sooner the time after that, and so
 on, until a look is in vain."""
 
-LOOK_SHARE = 0.9
+LOOK_SHARE = 0.85
 """Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
 PAUSE_SHARE = 0.2

@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -32,6 +33,7 @@ class Slow(MemoryStore):
 
 
 KEY = GangKeys("run", 0, 0).activation(0, 0)
+LATENCY_S = 0.02
 
 
 @pytest.mark.parametrize("follows", [False, True])
@@ -61,3 +63,29 @@ def test_the_mailbox_finds_an_object_when_the_planner_says(seed, follows):
         assert awaited.looks == expected.looks
         assert awaited.due_s == (None if expected.due_s is None else pytest.approx(expected.due_s, abs=1e-9))
         learnt.learn(KEY, look, awaited.looks, awaited.due_s, follows)
+
+
+def paces_s(late_s: float, planned_s: float, computing_s: tuple[float, float], iterations: int) -> list[float]:
+    """Of two workers that wait for each other twice in an iteration; one of them starts ``late_s`` later."""
+    gang, workers = GangKeys("run", 0, 0), [Arrivals(planned_s), Arrivals(planned_s)]
+    found_s, sent_s, ends = [0.0, 0.0], late_s, []
+    for iteration in range(iterations):
+        for micro_batch in range(2):
+            for worker, name in ((1, gang.activation), (0, gang.gradient)):
+                key = name(iteration, micro_batch)
+                look = workers[worker].look(key)
+                found = find(look, LATENCY_S, issued_s=found_s[worker], turn_s=0.0, arrived_s=sent_s)
+                workers[worker].learn(key, look, found.looks, found.due_s)
+                found_s[worker] = found.at_s
+                sent_s = found.at_s + computing_s[worker]
+        ends.append(sent_s)
+    return [later - earlier for earlier, later in pairwise(ends)]
+
+
+@pytest.mark.parametrize("late_s", [0.0, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("computing_s", [(0.3, 0.4), (0.1, 0.9), (2.0, 2.0)])
+def test_what_a_worker_is_late_by_at_first_does_not_go_round(late_s, computing_s):
+    """Each one's lateness is part of the other's wait, so without a common early look it would stay for long."""
+    best_s = 2 * (sum(computing_s) + 2 * LATENCY_S)
+    later = paces_s(late_s, best_s, computing_s, 12)[1:]
+    assert sum(later) / len(later) < 1.05 * best_s
