@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from planner.graph import Awaited
 from runtime.arrivals import Arrivals, Look
+from runtime.keys import in_iteration
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ Wait = tuple[int, int]
 """(iteration, step of the search)"""
 
 
+def _key(wait: Wait, awaited: Awaited) -> str:
+    """Of the object in its iteration: a series ends with it."""
+    return in_iteration(awaited.key, wait[0])
+
+
 class Searches:
     """What all workers of a plan have learnt, as a replay goes on."""
 
@@ -64,12 +70,12 @@ class Searches:
     def request(self, wait: Wait, awaited: Awaited) -> None:
         """The object is asked for: now it is settled whether it is looked for before its turn."""
         arrivals = self._arrivals.setdefault(awaited.lane, Arrivals(self._iteration_s))
-        self._looks[wait] = arrivals.look(awaited.key, awaited.follows)
+        self._looks[wait] = arrivals.look(_key(wait, awaited), awaited.follows)
 
     def search(self, wait: Wait, awaited: Awaited, *, issued_s: float, turn_s: float, arrived_s: float) -> float:
         """When the object is found."""
         if self._looks[wait].after_s >= 0:  # by now, at its turn, more is known
-            self._looks[wait] = self._arrivals[awaited.lane].look(awaited.key, awaited.follows)
+            self._looks[wait] = self._arrivals[awaited.lane].look(_key(wait, awaited), awaited.follows)
         found = find(self._looks[wait], awaited.latency_s, issued_s=issued_s, turn_s=turn_s, arrived_s=arrived_s)
         self._found[wait] = found
         self.in_vain[awaited.lane] = self.in_vain.get(awaited.lane, 0) + found.looks - 1
@@ -79,4 +85,5 @@ class Searches:
         """The object has been received: the next wait for it goes by this one."""
         look, found = self._looks.pop(wait), self._found.pop(wait)
         answer_s = awaited.latency_s if found.looks > 1 else None
-        self._arrivals[awaited.lane].learn(awaited.key, look, found.looks, found.due_s, awaited.follows, answer_s)
+        key = _key(wait, awaited)
+        self._arrivals[awaited.lane].learn(key, look, found.looks, found.due_s, awaited.follows, answer_s)

@@ -33,7 +33,6 @@ from runtime.pacing import (
     EARLY_S,
     FIRST_LOOKS,
     FIRST_PAUSE_S,
-    GUESS_SHARE,
     LATEST,
     LONGEST_PAUSE_S,
     LOOK_ANSWERS,
@@ -45,6 +44,7 @@ from runtime.pacing import (
     RECENT,
     REMEMBERED,
     SECOND_LOOK_SHARE,
+    SECOND_PAUSE_SHARE,
     SHORT_S,
     SOONER,
     SOONER_CLOSELY,
@@ -60,14 +60,12 @@ class Look:
     Args:
         after_s: the first time; below 0 where it is likely to be there before its turn, and is asked for at once.
         pause_s: from a look to the next one.
-        until_s: so long pauses stay as they are; then they grow,
-        share: at most to this part of the wait, where that is more than the longest pause.
+        until_s: so long pauses stay as they are; then they grow.
     """
 
     after_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     until_s: float = 0.0
-    share: float = LATEST
 
     @property
     def closely(self) -> bool:
@@ -78,7 +76,7 @@ class Look:
         """After one of ``pause_s`` until ``asked_s``; ``waited_s`` have passed."""
         if asked_s <= self.until_s:
             return pause_s
-        return min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, self.pause_s, self.share * waited_s))
+        return min(pause_s * PAUSE_GROWTH, max(LONGEST_PAUSE_S, self.pause_s, LATEST * waited_s))
 
 
 UNKNOWN = Look()
@@ -185,7 +183,7 @@ class Arrivals:
     def __init__(self, iteration_s: float = 0.0) -> None:
         self._lock = threading.Lock()
         self._iteration_s = iteration_s or math.inf
-        self._unknown = Look(0.0, max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS), share=GUESS_SHARE)
+        self._unknown = Look(0.0, max(FIRST_PAUSE_S, iteration_s / FIRST_LOOKS))
         self._answer_s: float | None = None
         self._pasts: dict[str, _Past] = {}
         self._cadences: dict[str, _Cadence] = {}
@@ -210,7 +208,7 @@ class Arrivals:
                 return past.look(follows, self._price_s, max(FIRST_PAUSE_S, self._answer_s or 0.0))
             guess_s = min(past.first_s, self._iteration_s) if past else 0.0
             if guess_s > SHORT_S and not follows:
-                return Look(SECOND_LOOK_SHARE * guess_s, GUESS_SHARE * guess_s, guess_s, GUESS_SHARE)
+                return Look(SECOND_LOOK_SHARE * guess_s, SECOND_PAUSE_SHARE * guess_s, guess_s)
             if cadence is None:
                 return self._unknown
             return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))

@@ -118,6 +118,11 @@ def of_every_iteration(key: str) -> str:
     return _ITERATION.sub("/", key, count=1)
 
 
+def in_iteration(key: str, iteration: int) -> str:
+    """The name of the same inbox object in another iteration."""
+    return _ITERATION.sub(f"/{iteration:08d}/", key, count=1)
+
+
 _SERIES = re.compile(r".*/(?:(?:activation|gradient)/\d{8}|(?:split|merged|whole)/\d{8}/\d{4})/")
 
 

@@ -19,11 +19,9 @@ LATEST = 0.05
 FIRST_LOOKS = 32
 """In the first iteration the first pause is this part of the iteration that was planned, but not less than the first of
 those above."""
-GUESS_SHARE = 0.125
-"""In the first two iterations pauses may grow to this share of the wait; in the second one the first pause is this part
-of the guess: of the first wait, or of the planned iteration, if that is shorter."""
-SECOND_LOOK_SHARE = 0.25
-"""In the second iteration this part of the guess passes until the first GET. The first wait holds what was done for the
+SECOND_LOOK_SHARE, SECOND_PAUSE_SHARE = 0.25, 0.125
+"""In the second iteration the wait is guessed to be the first one, or the planned iteration, if that is shorter. These
+parts of it pass until the first GET, and from one GET to the next. The first wait holds what was done for the
 first time, and how much later other workers started. What a worker is late by then becomes part of others' waits, who
 learn it: it goes round for many iterations, though nobody is late for a reason of its own. So all workers look early in
 the same iteration, and learn how long they wait if nobody is late. With 0.75 and pauses of 0.2, two stages under 1F1B
@@ -45,13 +43,13 @@ SHORT_S = 0.03
 second one's, and what follows another may be looked for at its turn (PROMPT)."""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
-LOOK_PRICE_S = 0.03
+LOOK_PRICE_S = 0.045
 """With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is less.
 Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
-as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less would be right; but in replays of 16 plans 0.015 was
-no faster."""
+as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less would be right; but in replays of 17 plans 0.03 was
+faster by 1% only, for 2% more GETs."""
 LOOK_ANSWERS = 3
-"""Where a store answers sooner than in 10 ms, the price is this many of its answers, if that is less: iterations are
+"""Where a store answers sooner than in 15 ms, the price is this many of its answers, if that is less: iterations are
 short there, so that the same delay is a larger part of them."""
 ANSWER_SHARE = 0.1
 """Of the newest look in vain, in the mean of how long a store takes to answer."""
@@ -67,10 +65,10 @@ on, until a look is in vain."""
 LOOK_SHARE = 0.85
 """Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
-PAUSE_SHARE = 0.2
+PAUSE_SHARE = 0.25
 """Of that wait, until the second one, if the waits do not differ by more."""
 SOONER = 0.02
-SOONER_DOUBLINGS = 4
+SOONER_DOUBLINGS = 3
 """As SOONER_CLOSELY, for objects that follow another; the share is doubled every second time, and not more often than
 this. For each first look in a row that was not in vain the oldest wait is forgotten."""
 EARLY_S = 0.01

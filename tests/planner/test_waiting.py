@@ -88,4 +88,4 @@ def test_what_a_worker_is_late_by_at_first_does_not_go_round(late_s, computing_s
     """Each one's lateness is part of the other's wait, so without a common early look it would stay for long."""
     best_s = 2 * (sum(computing_s) + 2 * LATENCY_S)
     later = paces_s(late_s, best_s, computing_s, 12)[1:]
-    assert sum(later) / len(later) < 1.05 * best_s
+    assert sum(later) / len(later) < 1.1 * best_s

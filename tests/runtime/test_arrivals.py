@@ -15,7 +15,6 @@ from runtime.pacing import (
     CLOSE_LOOKS,
     CLOSE_SHARE,
     FIRST_PAUSE_S,
-    GUESS_SHARE,
     LONGEST_PAUSE_S,
     LOOKS_IN_VAIN,
     LOOKS_IN_VAIN_FOLLOWING,
@@ -77,7 +76,7 @@ def test_what_is_there_already_is_found_at_once(tmp_path, follows):
 
 
 def test_a_store_that_answers_soon_is_asked_more_often():
-    """Waits that spread over 30 ms: at 10 ms or more per answer there is one pause, at 1 ms two."""
+    """Waits that spread over 30 ms: at 10 or 20 ms per answer there is one pause, at 1 ms two."""
 
     def pause_s(answer_s):
         arrivals = Arrivals()
@@ -85,7 +84,7 @@ def test_a_store_that_answers_soon_is_asked_more_often():
             arrivals.learn(KEY, UNKNOWN, 2, waited_s, answer_s=answer_s)
         return arrivals.look(KEY).pause_s
 
-    assert pause_s(None) == pause_s(0.01) == pause_s(0.02) == pytest.approx(0.03)
+    assert [pause_s(answer_s) for answer_s in (None, 0.01, 0.02)] == pytest.approx([0.03] * 3)
     assert pause_s(0.001) == pytest.approx(max(0.03 / CLOSE_LOOKS, CLOSE_SHARE * 0.5))
     assert pause_s(0.5) == 0.5, "pauses that are over before the answer would only count as short ones"
 
@@ -166,15 +165,15 @@ def test_a_slow_first_iteration_is_no_measure(tmp_path):
 
 
 def test_at_first_the_plan_says_how_often_to_look():
-    assert Arrivals().look("a") == Look(0.0, FIRST_PAUSE_S, share=GUESS_SHARE)
-    assert Arrivals(iteration_s=0.64).look("a") == Look(0.0, 0.02, share=GUESS_SHARE)
-    assert Arrivals(iteration_s=640.0).look("a") == Look(0.0, 20.0, share=GUESS_SHARE)
+    assert Arrivals().look("a") == Look(0.0, FIRST_PAUSE_S)
+    assert Arrivals(iteration_s=0.64).look("a") == Look(0.0, 0.02)
+    assert Arrivals(iteration_s=640.0).look("a") == Look(0.0, 20.0)
 
 
 def test_the_first_wait_is_a_hint_and_no_measure():
     arrivals = Arrivals()
     arrivals.learn("a", Look(), 30, 4.0)
-    assert arrivals.look("a") == Look(1.0, 0.5, 4.0, GUESS_SHARE), "it may well be there sooner in the second iteration"
+    assert arrivals.look("a") == Look(1.0, 0.5, 4.0), "it may well be there sooner in the second iteration"
     arrivals.learn("a", arrivals.look("a"), 3, 3.6)
     assert arrivals.look("a").after_s == pytest.approx(3.6, abs=CLOSE_SHARE * 3.6)
     arrivals.learn("b", UNKNOWN, 1, 0.0)
@@ -184,7 +183,7 @@ def test_the_first_wait_is_a_hint_and_no_measure():
 def test_no_wait_is_guessed_to_be_longer_than_the_planned_iteration():
     arrivals = Arrivals(iteration_s=0.8)
     arrivals.learn("a", UNKNOWN, 30, 4.0)
-    assert arrivals.look("a") == Look(0.2, 0.1, 0.8, GUESS_SHARE), "another worker started late"
+    assert arrivals.look("a") == Look(0.2, 0.1, 0.8), "another worker started late"
 
 
 def test_in_the_first_iterations_one_that_follows_is_judged_by_those_before_it():
