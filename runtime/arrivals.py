@@ -123,7 +123,7 @@ class _Past:
 
         Args:
             price_s: of a look, as in ``LOOK_PRICE_S``.
-            least_s: the shortest pause; no look is made before the one before it is answered.
+            least_s: the shortest pause.
         """
         recent = sorted(list(self.waits)[-RECENT:])
         low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
@@ -194,6 +194,11 @@ class Arrivals:
         """Of a look, as in ``LOOK_PRICE_S``."""
         return LOOK_PRICE_S if self._answer_s is None else min(LOOK_PRICE_S, LOOK_ANSWERS * self._answer_s)
 
+    @property
+    def _least_s(self) -> float:
+        """Of a pause: a look that is due before the last one is answered is made late anyway."""
+        return max(FIRST_PAUSE_S, self._answer_s or 0.0)
+
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
         with self._lock:
@@ -205,7 +210,7 @@ class Arrivals:
                 if cadence.prompt >= PROMPT and cadence.mean_s <= SHORT_S:
                     return Look(0.0, max(FIRST_PAUSE_S, cadence.mean_s / 2))
             if past is not None and past.waits:
-                return past.look(follows, self._price_s, max(FIRST_PAUSE_S, self._answer_s or 0.0))
+                return past.look(follows, self._price_s, self._least_s)
             guess_s = min(past.first_s, self._iteration_s) if past else 0.0
             if guess_s > SHORT_S and not follows:
                 return Look(SECOND_LOOK_SHARE * guess_s, SECOND_PAUSE_SHARE * guess_s, guess_s)

@@ -177,7 +177,7 @@ def test_the_first_wait_is_a_hint_and_no_measure():
     arrivals.learn("a", arrivals.look("a"), 3, 3.6)
     assert arrivals.look("a").after_s == pytest.approx(3.6, abs=CLOSE_SHARE * 3.6)
     arrivals.learn("b", UNKNOWN, 1, 0.0)
-    assert arrivals.look("b") == arrivals.look("c"), "it was there at once"
+    assert arrivals.look("b") == arrivals.look("c") == UNKNOWN, "it was there at once"
 
 
 def test_no_wait_is_guessed_to_be_longer_than_the_planned_iteration():
@@ -188,15 +188,15 @@ def test_no_wait_is_guessed_to_be_longer_than_the_planned_iteration():
 
 def test_in_the_first_iterations_one_that_follows_is_judged_by_those_before_it():
     arrivals, gang = Arrivals(), GangKeys("run", 0, 0)
-    unknown = arrivals.look(gang.activation(0, 1), follows=True)
+    assert arrivals.look(gang.activation(0, 1), follows=True) == UNKNOWN
     arrivals.learn(gang.activation(0, 0), UNKNOWN, 9, 2.0)
-    assert arrivals.look(gang.activation(0, 1), follows=True) == unknown, "what the first waited for is another thing"
+    assert arrivals.look(gang.activation(0, 1), follows=True) == UNKNOWN, "what the first waited for is another thing"
     arrivals.learn(gang.activation(0, 1), UNKNOWN, 3, 0.1, follows=True)
     assert arrivals.look(gang.activation(0, 2), follows=True) == Look(0.1, 0.05)
     arrivals.learn(gang.activation(0, 2), UNKNOWN, 3, 0.3, follows=True)
     assert arrivals.look(gang.activation(0, 3), follows=True) == Look(0.2, 0.1), "their mean"
-    assert arrivals.look(gang.gradient(0, 2), follows=True) == unknown, "nothing is known of gradients"
-    assert arrivals.look(gang.activation(0, 3)) == unknown, "it does not follow"
+    assert arrivals.look(gang.gradient(0, 2), follows=True) == UNKNOWN, "nothing is known of gradients"
+    assert arrivals.look(gang.activation(0, 3)) == UNKNOWN, "it does not follow"
     assert arrivals.look(gang.activation(1, 1), follows=True).after_s == pytest.approx(0.2), "the last iteration's mean"
     arrivals.learn(gang.activation(1, 1), UNKNOWN, 1, 0.1, follows=True)
     assert arrivals.look(gang.activation(1, 3), follows=True).after_s == pytest.approx(0.075), "it was there sooner"
