@@ -56,8 +56,6 @@ class Awaited:
     """The object's name in the first iteration."""
     issue: int
     """The step after which it may be looked for; what has been learnt by then says when."""
-    received: int
-    """The step after which that wait has been learnt from."""
     sent: int
     """The step after which it is there; of the same iteration."""
     latency_s: float

@@ -69,11 +69,9 @@ class _Events:
         self.searches = Searches(self.around.iteration_s)
         self.random = random.Random(self.around.seed)
         self.issued: dict[int, list[int]] = {}
-        self.received: dict[int, list[int]] = {}
-        """By step that ends then: searches whose look is settled, or that are learnt from."""
+        """By step that ends then: searches whose look is settled."""
         for search, awaited in self.steps.looks.items():
             self.issued.setdefault(awaited.issue, []).append(search)
-            self.received.setdefault(awaited.received, []).append(search)
         count = len(self.steps.durations)
         self.seconds = [ticks / TICKS_PER_S for ticks in self.steps.durations]
         self.needed_by: list[list[tuple[int, int]]] = [[] for _ in range(count)]
@@ -149,8 +147,6 @@ class _Events:
             self.ends[iteration, step] = self.now
             for search in self.issued.get(step, ()):
                 self.searches.request((iteration, search), self.steps.looks[search])
-            for search in self.received.get(step, ()):
-                self.searches.learn((iteration, search), self.steps.looks[search])
             server = self.steps.server[step]
             if server is not None:
                 self.serving.discard(server)

@@ -249,7 +249,6 @@ class StepsOfPlan:
                 self._ports[placed.stage, placed.replica].down,
                 name(0, placed.instruction.micro_batch),
                 placed.issue,
-                placed.last,
                 self._sender(placed),
                 latency_s,
                 follows=placed.instruction.op is before,

@@ -58,7 +58,7 @@ class _Replica:
         read = self.steps.add(0.0, works=False, delay_s=self.object_s)
         follows, self.last_series = series(key) == self.last_series, series(key)
         # Not the ports' own numbers: searches of the sum and of the schedule do not wait for one another.
-        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, read, sent, self.latency_s, follows)
+        self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s, follows)
         self.steps.needs[search] += [(issue, 0), (sent, 0)]
         if self.last_search is not None:
             self.steps.needs[search].append((self.last_search, 0))

@@ -5,19 +5,16 @@ in series: the activations of one iteration, one behind the other, then its grad
 something that happened elsewhere, and each moment that it lies there delays the whole gang; those that follow it come
 at the pace of links. So the first is looked for closely, from the earliest of the last waits on:
 
-    the object before it was found    first look  2nd  3rd  4th          5th
+    the object before it came         first look  2nd  3rd  4th          5th
     ├─────────────── after_s ────────────┤─ pause_s ┤────┤────┤────────────┤
                                                     until_s ▲
                     waits of the last iterations  ▲  ▲▲ ▲
 
-A look in vain also tells from when on the object was there; where there was none, the next iteration looks sooner. But
-workers wait for each other: what one is late by makes the waits of others longer, who learn that. So in the second
-iteration all of them look early, to learn how long they wait if nobody is late (``runtime.pacing``).
+Stores tell when an object came, so a wait is learnt as it was and not as it was seen: whoever is late once does not
+think that it waits so long, and who waits for it in turn learns from it how much longer only as long as it is late.
 
 One that follows another is looked for once, when it was there in most of the last iterations; in the first two, after
-the mean of the waits for those before it. Where several in a row were there at the first look, after short waits, the
-next one is asked for at its turn; where several were there at their turn, before it: else each would cost a request's
-latency.
+the mean of the waits for those before it. What was there when it was requested is asked for at once the next time.
 """
 
 import math
@@ -28,37 +25,30 @@ from dataclasses import dataclass, field
 from runtime import keys
 from runtime.pacing import (
     ANSWER_SHARE,
+    CLOCK_SHARE,
     CLOSE_LOOKS,
     CLOSE_SHARE,
-    EARLY_S,
     FIRST_LOOKS,
     FIRST_PAUSE_S,
     LATEST,
     LONGEST_PAUSE_S,
-    LOOK_ANSWERS,
     LOOK_PRICE_S,
     LOOK_SHARE,
     PAUSE_GROWTH,
     PAUSE_SHARE,
-    PROMPT,
     RECENT,
     REMEMBERED,
     SECOND_LOOK_SHARE,
     SECOND_PAUSE_SHARE,
-    SHORT_S,
-    SOONER,
-    SOONER_CLOSELY,
-    SOONER_DOUBLINGS,
-    SOONER_THAN_SERIES,
 )
 
 
 @dataclass(frozen=True)
 class Look:
-    """When to look for an object, counted from its turn: when the object before it was found, or from its own request.
+    """When to look for an object, counted from when the object before it came, or from its own request, if later.
 
     Args:
-        after_s: the first time; below 0 where it is likely to be there before its turn, and is asked for at once.
+        after_s: the first time; below 0 where it is likely to be there when it is requested, and is asked for at once.
         pause_s: from a look to the next one.
         until_s: so long pauses stay as they are; then they grow.
     """
@@ -66,11 +56,6 @@ class Look:
     after_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     until_s: float = 0.0
-
-    @property
-    def closely(self) -> bool:
-        """Whether the object is likely to be found by one of several looks, and not by the first one."""
-        return self.until_s > self.after_s
 
     def next_pause_s(self, pause_s: float, asked_s: float, waited_s: float) -> float:
         """After one of ``pause_s`` until ``asked_s``; ``waited_s`` have passed."""
@@ -83,6 +68,35 @@ UNKNOWN = Look()
 """Where nothing has been learnt yet."""
 
 
+@dataclass(frozen=True)
+class Wait:
+    """How an object was awaited. Moments are seconds on the worker's clock.
+
+    Args:
+        look: when it was to be looked for,
+        looks: and how often it was; the last time it was there.
+        issued_s: when it was requested.
+        since_s: what ``look`` counts from; None: it was found before its turn.
+        asked_s: when the last look began.
+        missed_s: when the last one in vain began; None: there was none.
+        told_s: when it came, by its store; None where that does not know.
+        answer_s: seconds that the last look in vain took; None: there was none.
+    """
+
+    look: Look
+    looks: int
+    issued_s: float
+    since_s: float | None
+    asked_s: float
+    missed_s: float | None = None
+    told_s: float | None = None
+    answer_s: float | None = None
+
+
+THERE_S = -1.0
+"""Stands for the wait for an object that was there when it was requested."""
+
+
 @dataclass
 class _Past:
     """What is known of one object.
@@ -90,59 +104,26 @@ class _Past:
     Args:
         first_s: the wait of the first iteration.
         waits: the last ones, without that.
-        streak: how many of the last ones ended at the first look, without a break.
-        latest_s: the last of them that did; it was there by then.
     """
 
     first_s: float
     waits: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    streak: int = 0
-    latest_s: float = 0.0
 
-    def add(self, look: Look, looks: int, waited_s: float) -> None:
-        if looks > 1:
-            self.streak = 0
-            self.waits.append(waited_s)
-        elif look.closely:
-            sooner_s = max(look.pause_s, SOONER_CLOSELY * waited_s) * 2**self.streak
-            latest_s = max(0.0, waited_s - sooner_s)
-            self.waits = deque((min(wait, latest_s) for wait in [*self.waits, latest_s]), maxlen=REMEMBERED)
-            self.streak += 1
-            self.latest_s = waited_s
-        else:
-            sooner_s = max(FIRST_PAUSE_S / 2, SOONER * waited_s) * 2 ** min(self.streak // 2, SOONER_DOUBLINGS)
-            if waited_s <= FIRST_PAUSE_S / 2:  # it was there at its turn; since when, looks before its turn will tell
-                waited_s, sooner_s = min(self.waits, default=0.0), FIRST_PAUSE_S / 2
-            self.waits.append(max(waited_s - sooner_s, -EARLY_S))
-            self.streak += 1
-            while len(self.waits) > max(1, REMEMBERED - self.streak):
-                self.waits.popleft()
-
-    def look(self, follows: bool, price_s: float, least_s: float) -> Look:
-        """When to look.
-
-        Args:
-            price_s: of a look, as in ``LOOK_PRICE_S``.
-            least_s: the shortest pause.
-        """
-        recent = sorted(list(self.waits)[-RECENT:])
-        low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
-        if self.streak:
-            high = max(high, self.latest_s)
-        if not follows and low > -EARLY_S:
-            low = max(low, 0.0)
-            spread = high - low
-            # Where waits are short, the price of a look would say a pause beyond the latest of them.
-            pause = max(min(math.sqrt(price_s * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low)
-            pause = max(pause, least_s)
-            return Look(low, pause, high + pause)
-        waits = sorted(self.waits)
+    def look(self, follows: bool, least_s: float) -> Look:
+        """When to look; pauses last ``least_s`` at least."""
+        waits, recent = sorted(self.waits), sorted(list(self.waits)[-RECENT:])
         last = len(waits) - 1
         usual, early = waits[round(LOOK_SHARE * last)], waits[round((1 - LOOK_SHARE) * last)]
-        if usual <= -EARLY_S:
-            return Look(usual, PAUSE_SHARE * EARLY_S)
-        usual = max(usual, 0.0)
-        return Look(usual, max(least_s, usual - early, PAUSE_SHARE * usual))
+        low, high = recent[0], recent[-2 if len(recent) == RECENT else -1]  # one may come late for once
+        if (usual if follows else high) < 0:
+            return Look(THERE_S, least_s)
+        if follows:
+            return Look(usual, max(least_s, usual - max(0.0, early), PAUSE_SHARE * usual))
+        low = max(0.0, low)
+        spread = high - low
+        # Where waits are short, the price of a look would say a pause beyond the latest of them.
+        pause = max(min(math.sqrt(LOOK_PRICE_S * spread), spread), spread / CLOSE_LOOKS, CLOSE_SHARE * low, least_s)
+        return Look(low, pause, high + pause)
 
 
 @dataclass
@@ -150,26 +131,40 @@ class _Cadence:
     """Of a series: the mean of the last few waits for those that followed another, in its last iteration.
 
     Args:
-        there: how many in a row, up to the last one, were there at their turn or before it.
-        prompt: and how many were there at the first look, when that was.
+        there: how many in a row, up to the last one, were there when they were requested.
     """
 
     series: str
     mean_s: float = 0.0
     count: int = 0
     there: int = 0
-    prompt: int = 0
 
     @property
     def piled_up(self) -> bool:
-        """Whether the next one is likely to be there before its turn: this side is the slower one."""
+        """Whether the next one is likely to be there, too: this side is the slower one."""
         return self.there >= RECENT
 
-    def add(self, looks: int, waited_s: float) -> None:
+    def add(self, waited_s: float) -> None:
         self.count = min(self.count + 1, RECENT)
-        self.mean_s += (waited_s * (SOONER_THAN_SERIES if looks == 1 else 1.0) - self.mean_s) / self.count
-        self.prompt = self.prompt + 1 if looks == 1 else 0
-        self.there = self.there + 1 if looks == 1 and waited_s <= FIRST_PAUSE_S / 2 else 0
+        self.mean_s += (max(0.0, waited_s) - self.mean_s) / self.count
+        self.there = self.there + 1 if waited_s < 0 else 0
+
+
+@dataclass
+class _Clock:
+    """Of who sends a series: how much later than this worker's own looks say it is, on average."""
+
+    offset_s: float = 0.0
+
+    def came_s(self, wait: Wait) -> float:
+        """When the object came, on this worker's clock: after the last look in vain, and before the one that found it;
+        within that, as its store says."""
+        if wait.told_s is None:
+            return wait.asked_s if wait.missed_s is None else (wait.missed_s + wait.asked_s) / 2
+        told_s = wait.told_s - self.offset_s
+        came_s = min(wait.asked_s, told_s if wait.missed_s is None else max(wait.missed_s, told_s))
+        self.offset_s += CLOCK_SHARE * (told_s - came_s)
+        return came_s
 
 
 class Arrivals:
@@ -187,12 +182,8 @@ class Arrivals:
         self._answer_s: float | None = None
         self._pasts: dict[str, _Past] = {}
         self._cadences: dict[str, _Cadence] = {}
-        """By series."""
-
-    @property
-    def _price_s(self) -> float:
-        """Of a look, as in ``LOOK_PRICE_S``."""
-        return LOOK_PRICE_S if self._answer_s is None else min(LOOK_PRICE_S, LOOK_ANSWERS * self._answer_s)
+        self._clocks: dict[str, _Clock] = {}
+        """Both by series."""
 
     @property
     def _least_s(self) -> float:
@@ -201,57 +192,42 @@ class Arrivals:
 
     def look(self, key: str, follows: bool = False) -> Look:
         """When to look for ``key``, which comes right behind another of its series if it ``follows``."""
+        series = keys.series(key)
         with self._lock:
             past = self._pasts.get(keys.of_every_iteration(key))
-            cadence, series = self._cadence(key) if follows else (None, "")
-            if cadence is not None and cadence.series == series:
-                if cadence.piled_up:
-                    return Look(-EARLY_S, PAUSE_SHARE * EARLY_S)
-                if cadence.prompt >= PROMPT and cadence.mean_s <= SHORT_S:
-                    return Look(0.0, max(FIRST_PAUSE_S, cadence.mean_s / 2))
+            cadence = self._cadences.get(keys.of_every_iteration(series)) if follows else None
+            if cadence is not None and cadence.series == series and cadence.piled_up:
+                return Look(THERE_S, self._least_s)
             if past is not None and past.waits:
-                return past.look(follows, self._price_s, self._least_s)
+                return past.look(follows, self._least_s)
             guess_s = min(past.first_s, self._iteration_s) if past else 0.0
-            if guess_s > SHORT_S and not follows:
+            if guess_s > 0 and not follows:
                 return Look(SECOND_LOOK_SHARE * guess_s, SECOND_PAUSE_SHARE * guess_s, guess_s)
             if cadence is None:
                 return self._unknown
             return Look(cadence.mean_s, max(FIRST_PAUSE_S, cadence.mean_s / 2))
 
-    def learn(
-        self,
-        key: str,
-        look: Look,
-        looks: int,
-        waited_s: float | None,
-        follows: bool = False,
-        answer_s: float | None = None,
-    ) -> None:
-        """``key`` came ``waited_s`` after its turn, or before it (None), as far as ``looks`` made as said tell; the
-        last look in vain, if there was one, took ``answer_s``.
+    def learn(self, key: str, wait: Wait, follows: bool = False) -> float:
+        """``key`` has been found after ``wait``; returns when it came, on the worker's clock.
 
         Its first wait is no measure but a hint: in a worker's first iteration much is done for the first time.
         """
-        name = keys.of_every_iteration(key)
-        with self._lock:
-            if answer_s is not None:
-                known_s = answer_s if self._answer_s is None else self._answer_s
-                self._answer_s = known_s + ANSWER_SHARE * (answer_s - known_s)
-            if name not in self._pasts:
-                self._pasts[name] = past = _Past(max(0.0, waited_s or 0.0))
-            else:
-                past = self._pasts[name]
-                if waited_s is None:
-                    past.waits.append(-EARLY_S)
-                else:
-                    past.add(look, looks, waited_s)
-            if follows:
-                cadence, series = self._cadence(key)
-                if cadence is None or cadence.series != series:
-                    cadence = self._cadences[keys.of_every_iteration(series)] = _Cadence(series)
-                cadence.add(looks, max(0.0, waited_s or 0.0))
-
-    def _cadence(self, key: str) -> tuple[_Cadence | None, str]:
-        """What is known of the series of ``key``, of this iteration or an earlier one; and the series' name in this."""
         series = keys.series(key)
-        return self._cadences.get(keys.of_every_iteration(series)), series
+        name, of_series = keys.of_every_iteration(key), keys.of_every_iteration(series)
+        with self._lock:
+            if wait.answer_s is not None:
+                known_s = wait.answer_s if self._answer_s is None else self._answer_s
+                self._answer_s = known_s + ANSWER_SHARE * (wait.answer_s - known_s)
+            came_s = self._clocks.setdefault(of_series, _Clock()).came_s(wait)
+            there = wait.since_s is None or came_s <= wait.issued_s
+            waited_s = THERE_S if there else max(0.0, came_s - wait.since_s)
+            if (past := self._pasts.get(name)) is None:
+                self._pasts[name] = _Past(max(0.0, waited_s))
+            else:
+                past.waits.append(waited_s)
+            if follows:
+                cadence = self._cadences.get(of_series)
+                if cadence is None or cadence.series != series:
+                    cadence = self._cadences[of_series] = _Cadence(series)
+                cadence.add(waited_s)
+            return came_s

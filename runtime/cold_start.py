@@ -47,7 +47,7 @@ class StoreAhead(Store):
         except TimeoutError:
             raise StoreUnavailable(f"GET {key}: it has not come in {within_s:.0f} s") from None
         if found is not None:
-            found()
+            found(None)
         return data
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> bool:

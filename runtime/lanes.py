@@ -9,52 +9,42 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from runtime import keys
 from runtime.arrivals import Arrivals
 from runtime.codec import Bundle, Outgoing
-from runtime.mailbox import Awaited, Cancelled, Mailbox, Parallel, Received, Turn
+from runtime.mailbox import Arrival, Cancelled, Mailbox, Parallel, Received, Turn
 from runtime.pacing import IN_FLIGHT
 from runtime.schedule import Lane
 from runtime.store import Data
 from runtime.timeline import Recorder
 
 T = TypeVar("T")
-A = TypeVar("A", Awaited, Received)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Of an object among those that are requested one after the other.
-
-    Args:
-        before, found: as in ``Turn``.
-        follows: it is of the same series as the one before.
-    """
-
-    before: threading.Event | None
-    found: threading.Event | None
-    follows: bool
 
 
 class _Queue:
-    """Objects in the order of their requests."""
+    """Objects in the order of their requests: each has its turn when the one before it is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
         self._lock = threading.Lock()
-        self._found: threading.Event | None = None
+        self._arrival: Arrival | None = None
         self._series: str | None = None
 
-    def place(self, key: str) -> _Place:
+    def turn(self, key: str) -> Turn:
         """Of the next one."""
-        series, found = keys.series(key), threading.Event()
+        series, arrival = keys.series(key), Arrival()
         with self._lock:
-            place = _Place(self._found, found, series == self._series)
-            self._found, self._series = found, series
-        return place
+            turn = _turn(self._arrivals, key, self._arrival, arrival, follows=series == self._series)
+            self._arrival, self._series = arrival, series
+        return turn
+
+
+def _turn(arrivals: Arrivals, key: str, before: Arrival | None, arrival: Arrival, *, follows: bool) -> Turn:
+    """The object is awaited at the time that earlier iterations say, and later ones learn from it."""
+    return Turn(before, partial(arrivals.look, key, follows), partial(arrivals.learn, key, follows=follows), arrival)
 
 
 class Lanes:
@@ -105,8 +95,8 @@ class Lanes:
         self._first_error: BaseException | None = None
         self._closing = False
         self._pending: set[Future[object]] = set()
-        self._queue, self._sync_queue = _Queue(), _Queue()
         self._arrivals = Arrivals(iteration_s)
+        self._queue, self._sync_queue = _Queue(self._arrivals), _Queue(self._arrivals)
 
     @property
     def first_error(self) -> BaseException | None:
@@ -194,31 +184,25 @@ class Lanes:
             yield under_way.popleft().result()
 
     def _get_range(self, key: str) -> Data:
-        return self._learnt(key, _Place(None, None, True), lambda turn: self._mailbox.wait_own(key, turn)).data
-
-    def _learnt(self, key: str, place: _Place, wait: Callable[[Turn], A]) -> A:
-        """``wait`` for the object at the time that earlier iterations say; later ones learn from it."""
-        awaited = wait(Turn(place.before, partial(self._arrivals.look, key, place.follows), place.found))
-        self._arrivals.learn(key, awaited.look, awaited.looks, awaited.due_s, place.follows, answer_s=awaited.answer_s)
-        return awaited
+        return self._mailbox.wait_own(key, _turn(self._arrivals, key, None, Arrival(), follows=True)).data
 
     def _await(
         self,
         iteration: int,
         instruction: str,
         key: str,
-        place: _Place,
+        turn: Turn,
         rest: Callable[[list[str]], Iterable[Data]] | None,
     ) -> Received:
         start_s = time.time()
-        received = self._learnt(key, place, lambda turn: self._mailbox.receive(key, turn, rest))
+        received = self._mailbox.receive(key, turn, rest)
         self._recorder.add(Lane.DOWNLOAD, iteration, instruction, start_s, received.bytes, received.waited_s)
         return received
 
     def receive(self, iteration: int, instruction: str, key: str) -> "Future[Received]":
         """Awaits an object in the background. At most IN_FLIGHT at a time make progress, in the order of the calls."""
-        place = self._queue.place(key)
-        return self._submit(self._prefetches, lambda: self._await(iteration, instruction, key, place, self._get_ranges))
+        turn = self._queue.turn(key)
+        return self._submit(self._prefetches, lambda: self._await(iteration, instruction, key, turn, self._get_ranges))
 
     def load(self, iteration: int, instruction: str, task: Callable[[], Bundle], *, here: bool) -> "Future[Received]":
         """Runs ``task``, which reads samples, on the download lane; or ``here`` and now, where that is quickly done."""
@@ -257,8 +241,8 @@ class Lanes:
 
     def receive_sync(self, iteration: int, key: str) -> "Future[Received]":
         """Awaits a part of the stage's gradients."""
-        place = self._sync_queue.place(key)
-        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, place, None))
+        turn = self._sync_queue.turn(key)
+        return self._submit(self._syncs, lambda: self._await(iteration, "R", key, turn, None))
 
     def in_turn(self, task: Callable[[], int]) -> "Future[int]":
         """Runs what waits for parts of the stage's gradients, one task after the other."""

@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
 from runtime import keys
-from runtime.arrivals import UNKNOWN, Look
+from runtime.arrivals import UNKNOWN, Look, Wait
 from runtime.codec import Bundle, MalformedObject, Outgoing, decode, encode, layout
 from runtime.errors import FuncpipeError
 from runtime.outcome import aborted_by, read_outcome
@@ -26,53 +26,59 @@ class Cancelled(FuncpipeError):
     """Another lane of this worker failed; that lane's exception is the cause to report."""
 
 
+class Arrival:
+    """Of an object: says to whoever awaits the next one that it is there, and since when."""
+
+    def __init__(self) -> None:
+        self._found = threading.Event()
+        self._at_s = 0.0
+
+    def tell(self, at_s: float) -> None:
+        """It has been found, and came ``at_s`` on the worker's clock."""
+        self._at_s = at_s
+        self._found.set()
+
+    def wait(self, within_s: float) -> float | None:
+        """When it came; None where it has not been found ``within_s``."""
+        return self._at_s if self._found.wait(within_s) else None
+
+
 @dataclass(frozen=True)
 class Turn:
     """An object's place among those that one lane awaits; objects arrive about in that order.
 
     Args:
-        before: set when the object before this one was found; None for the first.
+        before: of the object before this one; None for the first.
         look: says when it is likely to be there, after that; it is asked again then, as by then more is known.
-        found: to be set when this one is known to be there: the next one is asked for while its bytes still come.
+        learn: is told how it was awaited, when it is found; says when it came.
+        arrival: to be told then: the next one is asked for while this one's bytes still come.
     """
 
-    before: threading.Event | None = None
+    before: Arrival | None = None
     look: Callable[[], Look] = lambda: UNKNOWN
-    found: threading.Event | None = None
+    learn: Callable[[Wait], float] = lambda wait: wait.asked_s
+    arrival: Arrival = field(default_factory=Arrival)
+
+    def found(self, wait: Wait) -> None:
+        """The object is there."""
+        self.arrival.tell(self.learn(wait))
 
 
 @dataclass(frozen=True)
 class Awaited:
-    """Bytes that were awaited, and how.
-
-    Args:
-        waited_s: until they were found.
-        due_s: how long after their turn they came: halfway between the last look in vain and the one that found them;
-            where no look was in vain, by when they were there. None: before their turn.
-        looks: requests made; the last one found them,
-        look: and when they were to be made.
-        answer_s: how long the last one that found nothing took; None where there was none.
-    """
+    """Bytes that were awaited, and how many seconds until they were found."""
 
     data: Data
     waited_s: float
-    due_s: float | None
-    looks: int
-    look: Look
-    answer_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Received:
-    """An object that was awaited: its content, its size, and the rest as in ``Awaited``."""
+    """An object that was awaited: its content and size, seconds until it was found, and how many objects it was."""
 
     bundle: Bundle
     bytes: int
     waited_s: float = 0.0
-    due_s: float | None = None
-    looks: int = 0
-    look: Look = UNKNOWN
-    answer_s: float | None = None
     ranges: int = 1
 
 
@@ -104,7 +110,7 @@ class Mailbox:
         gang: names of this gang's objects.
         stall_timeout_s: how long one object may be awaited.
         deadline: ``clock()`` at which the worker must have given up.
-        clock, sleep: time, for tests; by default real, and cut short when a lane fails.
+        clock, unix_time, sleep: time, for tests; by default real, and cut short when a lane fails.
     """
 
     def __init__(
@@ -117,11 +123,13 @@ class Mailbox:
         stall_timeout_s: float,
         deadline: float,
         clock: Callable[[], float] = time.monotonic,
+        unix_time: Callable[[], float] = time.time,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.artifacts, self.gang = artifacts, gang
         self._own, self._inboxes = inboxes[stage], inboxes
         self._stall_timeout_s, self._deadline, self._clock = stall_timeout_s, deadline, clock
+        self._unix_time = unix_time
         self._cancelled = threading.Event()
         self._sleep = sleep or self._cancelled.wait
         self._poll_lock = threading.Lock()
@@ -164,16 +172,7 @@ class Mailbox:
             count = range_count(end - begin)
             if count > 1:
                 data = _joined(data, end, rest(keys.ranges(key, count)[1:]))
-        return Received(
-            decode(data),
-            len(data),
-            awaited.waited_s,
-            awaited.due_s,
-            awaited.looks,
-            awaited.look,
-            awaited.answer_s,
-            count,
-        )
+        return Received(decode(data), len(data), awaited.waited_s, count)
 
     def discard(self, key: str, ranges: int = 1) -> None:
         """Deletes a consumed object of the worker's own inbox, of as many ranges as it was received in."""
@@ -195,31 +194,27 @@ class Mailbox:
         Every GET of an absent object is paid for: without a turn it is asked for at growing pauses from now on, with
         one as ``runtime.arrivals`` says.
         """
-        begin = since = self._clock()
+        turn = turn or Turn()
+        begin = self._clock()
+        look, looks = turn.look(), 0
         missed: float | None = None
         answer_s: float | None = None
-        look, looks = (turn.look() if turn else UNKNOWN), 0
-        if turn is not None:
-            if look.after_s < 0:
-                looks += 1
-                if (data := self._ask(store, key, turn)) is not None:
-                    return Awaited(data, 0.0, None, looks, look)
-                answer_s = self._clock() - begin
-            since = self._await_turn(turn)
-            if looks:
-                missed = since
-            else:
-                look = turn.look()
-            self._pause(look.after_s, self._give_up_at(since))
+        if look.after_s < 0:
+            looks, missed = 1, begin
+            if (data := self._ask(store, key, turn, Wait(look, looks, begin, None, begin))) is not None:
+                return Awaited(data, 0.0)
+            answer_s = self._clock() - begin
+        since = max(begin, self._await_turn(turn))
+        if not looks:
+            look = turn.look()
+        self._pause(since + look.after_s - self._clock(), self._give_up_at(since))
         pause = look.pause_s
         while True:
-            asked = self._clock()
-            looks += 1
-            if (data := self._ask(store, key, turn)) is not None:
-                came = asked if missed is None else (missed + asked) / 2
-                return Awaited(data, asked - begin, came - since, looks, look, answer_s)
-            missed = asked
-            answer_s = self._clock() - asked
+            asked, looks = self._clock(), looks + 1
+            wait = Wait(look, looks, begin, since, asked, missed, answer_s=answer_s)
+            if (data := self._ask(store, key, turn, wait)) is not None:
+                return Awaited(data, asked - begin)
+            missed, answer_s = asked, self._clock() - asked
             self.check()
             now = self._clock()
             if now >= self._give_up_at(since):
@@ -231,21 +226,34 @@ class Mailbox:
             self._pause(asked + pause - now, self._give_up_at(since))
             pause = look.next_pause_s(pause, asked + pause - since, now - since)
 
-    def _ask(self, store: Store, key: str, turn: Turn | None) -> Data | None:
-        found = turn.found.set if turn is not None and turn.found is not None else None
+    def _ask(self, store: Store, key: str, turn: Turn, wait: Wait) -> Data | None:
+        """The object, or None; where it is there, ``turn`` is told of the ``wait`` for it, as soon as that is known."""
+        told = False
+
+        def found(there_at: float | None) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                since_s = None if there_at is None else self._clock() - (self._unix_time() - there_at)
+                turn.found(replace(wait, told_s=since_s))
+
         try:
-            return store.get(key, within_s=max(0.0, self._deadline - self._clock()), found=found)
+            data = store.get(key, within_s=max(0.0, self._deadline - self._clock()), found=found)
         except KeyNotFound:
             return None
+        found(None)
+        return data
 
     def _give_up_at(self, since: float) -> float:
         return min(since + self._stall_timeout_s, self._deadline)
 
     def _await_turn(self, turn: Turn) -> float:
-        """Returns when it is the object's turn; the time at which it became so."""
-        while turn.before is not None and not turn.before.wait(OUTCOME_POLL_S):
+        """Returns when it is the object's turn; since when it is."""
+        if turn.before is None:
+            return 0.0
+        while (at_s := turn.before.wait(OUTCOME_POLL_S)) is None:
             self.check()
-        return self._clock()
+        return at_s
 
     def _pause(self, seconds: float, give_up_at: float) -> None:
         """Waits, with an eye on the attempt's outcome and no longer than to ``give_up_at``."""

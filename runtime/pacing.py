@@ -12,7 +12,7 @@ FIRST_PAUSE_S = 0.002
 """From the start of a GET to that of the next one of a key that is not there yet, where nothing is known of when it
 comes."""
 LONGEST_PAUSE_S = 0.1
-PAUSE_GROWTH = 2.0
+PAUSE_GROWTH = 1.25
 LATEST = 0.05
 """Where a wait is so long that this share of it is more than the longest pause, a pause may last that share."""
 
@@ -27,53 +27,28 @@ it: it goes round for many iterations, though nobody is late for a reason of its
 same iteration, and learn how long they wait if nobody is late. Before, with 0.75 and 0.2, ``chargpt_recompute`` of
 ``python -m bench prediction`` took 1.7 to 2.4 s per iteration; now 1.2."""
 
-SOONER_THAN_SERIES = 0.75
-"""There one that follows another is looked for at the mean of the waits for those before it; of a wait that ended at
-the first look, and may have been shorter, this share counts."""
-
-PROMPT = 6
-"""Where so many in a row were there at the first look, after short waits, the next one is asked for at its turn: the
-pieces of a sum come at the pace of a link, and a look that is late leaves it idle."""
-
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
 
-SHORT_S = 0.03
-"""Waits up to this are short, about as long as a few requests take: there a first iteration's wait is no hint for the
-second one's, and what follows another may be looked for at its turn (PROMPT)."""
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
-LOOK_PRICE_S = 0.045
+LOOK_PRICE_S = 0.01
 """With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is less.
 Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
-as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less would be right; but in replays of 17 plans 0.03 was
-faster by half a percent only, for 1% more GETs."""
-LOOK_ANSWERS = 3
-"""Where a store answers sooner than in 15 ms, the price is this many of its answers, if that is less: iterations are
-short there, so that the same delay is a larger part of them."""
+as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less is right."""
+CLOCK_SHARE = 0.1
+"""Of what looks say that a sender's clock is off by, in the mean of it."""
 ANSWER_SHARE = 0.1
 """Of the newest look in vain, in the mean of how long a store takes to answer."""
 CLOSE_LOOKS = 3
 """But no more looks than this from the earliest to the latest of those waits."""
 CLOSE_SHARE = 0.03
 """Of the wait, the shortest of those pauses: waits that were all alike do not say that the next one will be, too."""
-SOONER_CLOSELY = 0.03
-"""Whoever finds an object at the first look learns only that it was there by then. Where it is looked for closely, that
-begins a pause sooner the next time, this share of the wait at least; twice as much sooner the time after that, and so
-on, until a look is in vain."""
-
-LOOK_SHARE = 0.85
+LOOK_SHARE = 0.8
 """Of the remembered waits for an object that follows another, sorted, the one at this share passes until the first GET.
 """
-PAUSE_SHARE = 0.25
+PAUSE_SHARE = 0.15
 """Of that wait, until the second one, if the waits do not differ by more."""
-SOONER = 0.02
-SOONER_DOUBLINGS = 3
-"""As SOONER_CLOSELY, for objects that follow another; the share is doubled every second time, and not more often than
-this. For each first look in a row that was not in vain the oldest wait is forgotten."""
-EARLY_S = 0.01
-"""What the wait is taken for of an object that was there before its turn. One that has been there at its turn often
-enough is asked for before: then the latencies of several requests pass at once."""
 LOOKS_IN_VAIN = 2.2
 LOOKS_IN_VAIN_FOLLOWING = 0.3
 """GETs that find nothing in the steady state, per object that had to be awaited: the first of a series, and one that

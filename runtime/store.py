@@ -15,7 +15,7 @@ from runtime.errors import FuncpipeError
 
 Body = bytes | bytearray | memoryview
 Data = bytes | bytearray
-Found = Callable[[], object]
+Found = Callable[[float | None], object]
 
 
 class KeyNotFound(KeyError):
@@ -55,7 +55,8 @@ class Store(ABC):
         Args:
             within_s: seconds after which the caller has no more use for it. A store that waits for a network gives up
                 then, at its next step.
-            found: called when the object is known to be there, before its bytes have come; perhaps more than once.
+            found: called when the object is known to be there, before its bytes have come; perhaps more than once. It
+                is given the Unix time since when it has been there, or None where the store cannot tell.
 
         Raises:
             KeyNotFound: there is none.

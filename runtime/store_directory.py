@@ -46,9 +46,10 @@ class DirectoryStore(Store):
     def get(self, key: str, *, within_s: float | None = None, found: Found | None = None) -> Data:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
                 if found is not None:
-                    found()
-                data = bytearray(os.fstat(file.fileno()).st_size)
+                    found(status.st_mtime)
+                data = bytearray(status.st_size)
                 view = memoryview(data)
                 while view and (count := file.readinto(view)):
                     view = view[count:]

@@ -28,7 +28,7 @@ class MemoryStore(Store):
             if (held := self._objects.get(key)) is None:
                 raise KeyNotFound(key)
         if found is not None:
-            found()
+            found(held[1])
         return bytearray(held[0])
 
     def delete(self, key: str) -> None:

@@ -1,6 +1,7 @@
 """A store in an S3 bucket. Credentials, region and endpoint come from the environment, as in any AWS tool."""
 
 import io
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ResponseStreamingError as BrokenStream
 
+from runtime import keys
 from runtime.store import Body, Data, Found, Held, KeyNotFound, Store, StoreUnavailable, TransientError
 
 _CONFLICT_TRIES = 5
@@ -64,6 +66,15 @@ def _told_apart() -> Iterator[None]:
         raise
 
 
+def _there_at(answer: dict[str, Any]) -> float | None:
+    """What an object's metadata say; None where they say nothing, or no time."""
+    try:
+        at = float(answer.get("Metadata", {}).get(THERE_AT, "nan"))
+    except ValueError:
+        return None
+    return at if math.isfinite(at) else None
+
+
 class _Window(io.RawIOBase):
     """A file over memory that is read in slices, not in copies; boto3 takes no memoryview."""
 
@@ -91,24 +102,40 @@ class _Window(io.RawIOBase):
         return part
 
 
+THERE_AT = "there-at"
+"""Metadata of an inbox object: Unix time at which its PUT was expected to be done. S3 itself tells when an object came
+in whole seconds only (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html, read 2026-11-27)."""
+
+
 class S3Store(Store):
-    """One bucket. ``client`` is for tests and benches; else the process's own."""
+    """One bucket. ``client`` is for tests and benches; else the process's own.
+
+    Whoever awaits objects of every iteration learns when they came from their senders' word: a PUT is expected to take
+    as long as that of the same object in an earlier iteration.
+    """
 
     def __init__(self, bucket: str, client: Any = None) -> None:
         self.bucket = bucket
         self._given_client = client
+        self._put_s: dict[str, float] = {}
+        """By name of an inbox object without its iteration: seconds that its last PUT took."""
 
     @property
     def _client(self) -> Any:
         return self._given_client or shared_client()
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> bool:
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        options: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        name, begin = keys.of_every_iteration(key), time.monotonic()
+        if (put_s := self._put_s.get(name)) is not None:
+            options["Metadata"] = {THERE_AT: f"{time.time() + put_s:.6f}"}
         for attempt in range(1, _CONFLICT_TRIES + 1):
             payload = _Window(body.cast("B")) if isinstance(body, memoryview) else body
             try:
                 with _told_apart():
-                    self._client.put_object(Bucket=self.bucket, Key=key, Body=payload, **condition)
+                    self._client.put_object(Bucket=self.bucket, Key=key, Body=payload, **options)
+                if name != key:
+                    self._put_s[name] = time.monotonic() - begin
                 return True
             except ClientError as error:
                 if if_absent and _code(error) == "PreconditionFailed":
@@ -124,7 +151,7 @@ class S3Store(Store):
             with _told_apart():
                 answer = self._client.get_object(Bucket=self.bucket, Key=key)
                 if found is not None:
-                    found()
+                    found(_there_at(answer))
                 with answer["Body"] as body:
                     return self._read(key, body, answer["ContentLength"], end)
         except ClientError as error:

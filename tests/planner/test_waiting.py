@@ -1,15 +1,16 @@
 """The planner's search for an awaited object beside the mailbox's own, on a clock that only they move."""
 
 import random
+from dataclasses import astuple
 from functools import partial
 from itertools import pairwise
 
 import pytest
 
 from planner.waiting import find
-from runtime.arrivals import Arrivals
+from runtime.arrivals import Arrivals, Wait
 from runtime.keys import GangKeys
-from runtime.mailbox import Mailbox, Turn
+from runtime.mailbox import Arrival, Mailbox, Turn
 from runtime.store import KeyNotFound
 from runtime.store_memory import MemoryStore
 
@@ -26,6 +27,7 @@ class Slow(MemoryStore):
         self.now += self.latency_s
         if self.now < self.arrived_s:
             raise KeyNotFound(key)
+        found(self.arrived_s)
         return bytearray(b"here")
 
     def sleep(self, seconds: float) -> None:
@@ -50,32 +52,44 @@ def test_the_mailbox_finds_an_object_when_the_planner_says(seed, follows):
         stall_timeout_s=1e6,
         deadline=1e9,
         clock=lambda: store.now,
+        unix_time=lambda: store.now,
         sleep=store.sleep,
     )
-    learnt = Arrivals()
+    arrivals, learnt = Arrivals(), []
+
+    def learn(wait: Wait) -> float:
+        learnt.append(wait)
+        return arrivals.learn(KEY, wait, follows)
+
+    came_s = 0.0
     for _ in range(40):
-        store.now = issued_s = store.now + 1.0
-        store.arrived_s = issued_s + max(0.0, generator.gauss(usual_s, 0.1 * usual_s))
-        look = learnt.look(KEY, follows)
-        expected = find(look, latency_s, issued_s=issued_s, turn_s=0.0, arrived_s=store.arrived_s)
-        awaited = mailbox.wait(store, KEY, Turn(look=partial(learnt.look, KEY, follows)))
+        before = Arrival()
+        before.tell(came_s)
+        store.now = issued_s = store.now + generator.choice([-usual_s, 0.0, 1.0]) * generator.random() + 0.01
+        store.now = issued_s = max(issued_s, came_s)
+        store.arrived_s = issued_s + generator.gauss(usual_s, 0.1 * usual_s)
+        look = arrivals.look(KEY, follows)
+        expected = find(
+            look, latency_s, issued_s=issued_s, turn_s=issued_s, since_s=came_s, arrived_s=store.arrived_s
+        )
+        mailbox.wait(store, KEY, Turn(before, partial(arrivals.look, KEY, follows), learn))
         assert store.now == pytest.approx(expected.at_s, abs=1e-9)
-        assert awaited.looks == expected.looks
-        assert awaited.due_s == (None if expected.due_s is None else pytest.approx(expected.due_s, abs=1e-9))
-        learnt.learn(KEY, look, awaited.looks, awaited.due_s, follows)
+        assert astuple(learnt[-1])[1:] == pytest.approx(astuple(expected.wait)[1:], abs=1e-9)
 
 
 def paces_s(late_s: float, planned_s: float, computing_s: tuple[float, float], iterations: int) -> list[float]:
     """Of two workers that wait for each other twice in an iteration; one of them starts ``late_s`` later."""
     gang, workers = GangKeys("run", 0, 0), [Arrivals(planned_s), Arrivals(planned_s)]
-    found_s, sent_s, ends = [0.0, 0.0], late_s, []
+    found_s, came_s, sent_s, ends = [0.0, 0.0], [0.0, 0.0], late_s, []
     for iteration in range(iterations):
         for micro_batch in range(2):
             for worker, name in ((1, gang.activation), (0, gang.gradient)):
                 key = name(iteration, micro_batch)
                 look = workers[worker].look(key)
-                found = find(look, LATENCY_S, issued_s=found_s[worker], turn_s=0.0, arrived_s=sent_s)
-                workers[worker].learn(key, look, found.looks, found.due_s)
+                found = find(
+                    look, LATENCY_S, issued_s=found_s[worker], turn_s=0.0, since_s=came_s[worker], arrived_s=sent_s
+                )
+                came_s[worker] = workers[worker].learn(key, found.wait)
                 found_s[worker] = found.at_s
                 sent_s = found.at_s + computing_s[worker]
         ends.append(sent_s)

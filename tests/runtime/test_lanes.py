@@ -10,7 +10,7 @@ import torch
 
 import runtime.mailbox
 import runtime.pacing
-from runtime.arrivals import UNKNOWN
+from runtime.arrivals import UNKNOWN, Wait
 from runtime.codec import encode
 from runtime.keys import GangKeys
 from runtime.lanes import Lanes
@@ -194,7 +194,7 @@ def test_the_next_object_is_asked_for_while_the_bytes_of_the_one_before_still_co
     store, keys = SlowBytes(), [GANG.activation(3, 0), GANG.activation(3, 1)]
     sender, receiver = open_lanes(0, store), open_lanes(1, store)
     for key in keys * 3:  # so that each is looked for in its turn, not at once
-        receiver._arrivals.learn(key, UNKNOWN, 2, 0.005)
+        receiver._arrivals.learn(key, Wait(UNKNOWN, 2, 0.0, 0.0, 0.005, 0.005))
     try:
         for number, key in enumerate(keys):
             sender.send(3, f"SF{number}", 1, key, {"t": torch.zeros(2)})
