@@ -20,7 +20,7 @@ import torch
 
 from bench.ceiling import MIB, total
 from bench.options import Commands, Progress, add_bench, at_least
-from bench.prediction_cases import CASES, Case
+from bench.prediction_cases import CASES, Case, drawn
 from bench.report import Goal, Report
 from bench.storage import Directories, Storage, folders_parent
 from bench.training_run import WorkersRun, train
@@ -263,6 +263,7 @@ def run(setting: Setting, progress: Progress) -> Report:
                 progress(line)
     figures: dict[str, float] = {
         "cases": len(pairs),
+        "within_goal": sum(pair.time_error <= TIME_ERROR for pair in pairs),
         "max_time_error": max(pair.time_error for pair in pairs),
         "mean_time_error": statistics.mean(pair.time_error for pair in pairs),
         "max_memory_error": max(pair.memory_error for pair in pairs),
@@ -293,8 +294,9 @@ def run(setting: Setting, progress: Progress) -> Report:
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Report:
-    chosen = [case for case in CASES if not options.cases or case.name in options.cases]
-    return run(Setting(cases=tuple(chosen), iterations=options.iterations, repeats=options.repeats), progress)
+    chosen = tuple(case for case in CASES if not options.cases or case.name in options.cases)
+    cases = drawn(options.seed, options.drawn) if options.drawn else chosen
+    return run(Setting(cases=cases, iterations=options.iterations, repeats=options.repeats), progress)
 
 
 def add_command(commands: Commands) -> None:
@@ -302,5 +304,8 @@ def add_command(commands: Commands) -> None:
     default = Setting()
     description = "what the planner predicts beside what workers then do: time, memory, requests (about 5 minutes)"
     command = add_bench(commands, "prediction", description, _run, default.repeats)
-    command.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], metavar="NAME", default=[])
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], metavar="NAME", default=[])
+    which.add_argument("--drawn", type=at_least(1, int), metavar="COUNT", help="so many at random instead")
+    command.add_argument("--seed", type=int, default=1, help="of those")
     command.add_argument("--iterations", type=at_least(1, int), default=default.iterations)

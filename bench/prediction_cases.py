@@ -1,6 +1,9 @@
-"""Configurations of the two examples that predictions are held against: what a plan can differ in, and the links."""
+"""Configurations of the two examples that predictions are held against: what a plan can differ in, and the links; a
+few that are always the same, and any number that are drawn at random."""
 
+import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.ceiling import MIB
 from runtime.schedule import ScheduleName
@@ -46,3 +49,36 @@ CASES = (
     Case("chargpt_data_parallel", "chargpt", 8, 4, (Part(8, 2),), algorithm=Algorithm.PIPELINED, mib_s=4.0),
     Case("chargpt_all", "chargpt", 4, 6, (Part(3), Part(3, 2), Part(2)), algorithm=Algorithm.ALL_TO_ALL, mib_s=2.0),
 )
+
+LAYERS = {"digits": 5, "chargpt": 8}
+MOST_SAMPLES = 100
+"""Of a batch: then no epoch of ``digits`` ends within the 12 iterations of a run, whose last batch would be a smaller
+one."""
+
+
+def drawn(seed: int, count: int) -> tuple[Case, ...]:
+    """Configurations at random; the same ones for the same seed, and the first ones of a larger count."""
+    generator = random.Random(seed)
+    return tuple(_drawn(generator, f"drawn_{seed}_{number}") for number in range(count))
+
+
+def _drawn(generator: random.Random, name: str) -> Case:
+    example = generator.choice(list(LAYERS))
+    stages = generator.choice([2, 3, 4])
+    cuts = [0, *sorted(generator.sample(range(1, LAYERS[example]), stages - 1)), LAYERS[example]]
+    replicated = generator.choice([None, *range(stages)])
+    micro_batch = generator.choice([4, 8, 16])
+    return Case(
+        f"{name}_{example}",
+        example,
+        micro_batch,
+        generator.choice([count for count in (2, 4, 6, 8) if micro_batch * count <= MOST_SAMPLES]),
+        tuple(
+            Part(end - begin, 2 if index == replicated else 1, generator.random() < 0.25)
+            for index, (begin, end) in enumerate(pairwise(cuts))
+        ),
+        generator.choice(list(ScheduleName)),
+        generator.choice(list(Algorithm)),
+        mib_s=generator.choice([1.0, 2.0, 4.0, 8.0]),
+        latency_s=generator.choice([0.005, 0.01, 0.02, 0.04]),
+    )

@@ -5,6 +5,8 @@ All iterations have the same graph, so it is written once: a need names a step a
 
 from dataclasses import dataclass, field
 
+import numpy
+
 from runtime.keys import GangKeys
 from runtime.schedule import Instruction
 
@@ -33,17 +35,40 @@ GANG = GangKeys("run", 0, 0)
 """Names of objects, as workers have them."""
 
 
+ByRest = tuple[tuple[float, float], ...]
+"""(seconds of rest, seconds that are then added): none where nothing is added."""
+
+
 @dataclass(frozen=True)
 class Delays:
-    """Seconds that a machine adds, on average; how long each time is drawn from an exponential distribution."""
+    """Seconds that a machine adds, on average, by how long a worker has rested: then its caches are cold, and its cores
+    are asleep. How long each time is drawn from an exponential distribution."""
 
-    instruction_s: float = 0.0
-    """To what the compute lane does after a wait: caches are cold, other threads hold Python's interpreter lock."""
-    object_s: float = 0.0
-    """To an object on its way out, and on its way in: a thread wakes, encodes or decodes, writes or reads."""
+    instruction_s: ByRest = ()
+    """To what the compute lane does, by how long it has done nothing."""
+    object_s: ByRest = ()
+    """To an object on its way out, and on its way in, by how long the worker has done nothing: a thread wakes, encodes
+    or decodes, writes or reads."""
 
 
 NO_DELAYS = Delays()
+
+
+@dataclass(frozen=True)
+class Delay:
+    """What is added to a step of a worker, which is told by its upload port.
+
+    Args:
+        computes: whether it is a step of the compute lane.
+    """
+
+    by_rest: ByRest
+    worker: int
+    computes: bool = False
+
+    def mean_s(self, rest_s: float) -> float:
+        """After a rest: linear between two that are told, constant outside."""
+        return float(numpy.interp(rest_s, *zip(*self.by_rest, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -98,8 +123,8 @@ class Steps:
     """By step: seconds that it lasts longer in the first iteration."""
     starts: dict[int, float] = field(default_factory=dict)
     """By step: seconds that it lasts longer in the first iteration at most, all as likely."""
-    delays: dict[int, float] = field(default_factory=dict)
-    """By step: seconds that the machine adds to it, on average: each time others, exponentially distributed."""
+    delays: dict[int, Delay] = field(default_factory=dict)
+    """By step: what the machine adds to it."""
 
     def add(
         self,
@@ -108,7 +133,7 @@ class Steps:
         server: int | None = None,
         works: bool = True,
         gate: int | None = None,
-        delay_s: float = 0.0,
+        delay: Delay | None = None,
     ) -> int:
         """A new step, whose needs follow."""
         self.durations.append(round(seconds * TICKS_PER_S))
@@ -117,6 +142,6 @@ class Steps:
         self.works.append(works)
         self.gate.append(gate)
         number = len(self.durations) - 1
-        if delay_s:
-            self.delays[number] = delay_s
+        if delay is not None and delay.by_rest:
+            self.delays[number] = delay
         return number

@@ -9,6 +9,7 @@ Workers rest most of the time, for links: threads wake, caches are cold, and of 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
@@ -21,8 +22,8 @@ from runtime.codec import decode, encode
 from runtime.store_directory import DirectoryStore
 from runtime.store_wrappers import Link, LinkSpec, ThrottledStore
 
-REPEATS = 24
-REST_S = 0.03
+REPEATS = 10
+RESTS_S = (0.003, 0.03, 0.1, 0.3)
 OBJECT_BYTES = 1 << 17
 LINK = LinkSpec(upload_bytes_s=16 << 20, download_bytes_s=16 << 20, latency_s=0.01)
 FEATURES, SAMPLES = 64, 32
@@ -30,9 +31,12 @@ FEATURES, SAMPLES = 64, 32
 
 
 def measure_delays(folder: Path) -> Delays:
-    """Takes about 4 s; objects are written into a new folder below ``folder``."""
+    """Takes about 20 s; objects are written into a new folder below ``folder``."""
     with threads_set(1):
-        return Delays(significant(_instruction_s()), significant(_object_s(folder)))
+        return Delays(
+            tuple((rest_s, significant(_instruction_s(rest_s))) for rest_s in RESTS_S),
+            tuple((rest_s, significant(_object_s(folder, rest_s))) for rest_s in RESTS_S),
+        )
 
 
 def _seconds(act: Callable[[], object]) -> float:
@@ -41,8 +45,8 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def _rested(act: Callable[[], object]) -> float:
-    time.sleep(REST_S)
+def _rested(rest_s: float, act: Callable[[], object]) -> float:
+    time.sleep(rest_s)
     return _seconds(act)
 
 
@@ -51,7 +55,7 @@ def _usual(seconds: list[float]) -> float:
     return fmean(sorted(seconds)[: max(1, len(seconds) - len(seconds) // 10)])
 
 
-def _object_s(folder: Path) -> float:
+def _object_s(folder: Path, rest_s: float) -> float:
     bundle = {"x": torch.zeros(OBJECT_BYTES // 4)}
     size = len(encode(bundle))
     assert LINK.upload_bytes_s is not None
@@ -61,17 +65,17 @@ def _object_s(folder: Path) -> float:
         store = ThrottledStore(DirectoryStore(folder), Link(LINK))
         for number in range(REPEATS):
             key = f"delays-{number % 2}"
-            out.append(_rested(lambda key=key: lane.submit(lambda: store.put(key, encode(bundle))).result()))
-            back.append(_rested(lambda key=key: lane.submit(lambda: decode(store.get(key))).result()))
+            out.append(_rested(rest_s, lambda key=key: lane.submit(lambda: store.put(key, encode(bundle))).result()))
+            back.append(_rested(rest_s, lambda key=key: lane.submit(lambda: decode(store.get(key))).result()))
     return max(0.0, _usual([seconds - nominal_s for seconds in [*out, *back]]))
 
 
-def _instruction_s() -> float:
+def _instruction_s(rest_s: float) -> float:
     layer = torch.nn.Sequential(torch.nn.Linear(FEATURES, FEATURES), torch.nn.ReLU())
     samples = torch.ones(SAMPLES, FEATURES)
     added = []
     for rested in (False, True):
-        measure = _rested if rested else _seconds
+        measure = partial(_rested, rest_s) if rested else _seconds
         forward, backward = [], []
         for _ in range(REPEATS):
             outputs: list[torch.Tensor] = []

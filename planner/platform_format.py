@@ -28,6 +28,7 @@ Point = tuple[
 ]
 Points = Annotated[list[Point], Field(min_length=1, max_length=1_000)]
 Latency = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+ByRest = Annotated[list[tuple[Latency, Latency]], Field(min_length=1, max_length=100)]
 
 
 class BurstSpec(Strict):
@@ -83,13 +84,27 @@ class ComputeSpec(Sourced):
 
 
 class MachineSpec(Sourced):
-    """Of one machine that all workers run on, where their links are slowed down: transfers wait and take no core."""
+    """Of one machine that all workers run on, where their links are slowed down: transfers wait and take no core.
 
-    instruction_s: Latency = Field(description="that a computation takes longer after a wait")
-    object_s: Latency = Field(description="of an object, on its way out or in, besides latency and link")
+    What it adds is a number of seconds, or (seconds of rest, seconds that are then added): linear between, constant
+    outside.
+    """
+
+    instruction_s: Latency | ByRest = Field(description="to a computation, by how long the worker computed nothing")
+    object_s: Latency | ByRest = Field(
+        description="to an object, on its way out or in, besides latency and link, by how long the worker did nothing"
+    )
     worker_bytes: Positive | None = Field(
         None, description="resident memory of a worker that holds nothing, without a client of S3; null: the profile's"
     )
+
+    @model_validator(mode="after")
+    def _rests_ascend(self) -> "MachineSpec":
+        for name, added in (("instruction_s", self.instruction_s), ("object_s", self.object_s)):
+            for (low, _), (high, _) in pairwise(added if isinstance(added, list) else []):
+                if high <= low:
+                    raise ValueError(f"{name}: rests must ascend ({low:g} s, then {high:g} s)")
+        return self
 
 
 class StartUpSpec(Sourced):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from planner.graph import NO_DELAYS, Delays
+from planner.graph import NO_DELAYS, ByRest, Delays
 from planner.platform_format import BurstSpec, PlatformSpec, load_platform
 from planner.price_list import PriceList, StoragePrices, price_list
 from runtime.errors import UserInputError
@@ -98,6 +98,13 @@ def _between(points: Sequence[tuple[float, float]], memory_mb: float) -> float:
     return slow + (fast - slow) * (memory_mb - low) / (high - low)
 
 
+def _by_rest(added: float | list[tuple[float, float]]) -> ByRest:
+    """A number is added after every rest; 0 is nothing."""
+    if isinstance(added, list):
+        return tuple(added)
+    return ((0.0, added),) if added else ()
+
+
 def platform_of(spec: PlatformSpec) -> Platform:
     """The platform that a file describes."""
     links, requests, compute = spec.links, spec.requests, spec.compute
@@ -113,7 +120,9 @@ def platform_of(spec: PlatformSpec) -> Platform:
         max_vcpus=compute.max_vcpus or most,
         shared_cores=compute.shared_cores,
         timed_links=spec.machine is not None,
-        delays=NO_DELAYS if spec.machine is None else Delays(spec.machine.instruction_s, spec.machine.object_s),
+        delays=NO_DELAYS
+        if spec.machine is None
+        else Delays(_by_rest(spec.machine.instruction_s), _by_rest(spec.machine.object_s)),
         worker_bytes=None if spec.machine is None else spec.machine.worker_bytes,
         serial_requests=requests.serial,
         puts_per_s=requests.puts_per_s,

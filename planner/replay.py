@@ -64,6 +64,8 @@ class _Events:
     """By rate limit: the moment up to which its requests have been used up."""
     found_s: dict[int, float] = field(default_factory=dict)
     """By lane: when the last object that it looked for was found."""
+    active_s: dict[tuple[int, bool], float] = field(default_factory=dict)
+    """By worker, of its compute lane and of all its lanes: until when it does something, or did."""
 
     def __post_init__(self) -> None:
         self.searches = Searches(self.around.iteration_s)
@@ -121,11 +123,11 @@ class _Events:
     def _duration_s(self, iteration: int, step: int) -> float:
         awaited = self.steps.looks.get(step)
         if awaited is None:
-            delay_s = self.steps.delays.get(step, 0.0)
             once_s = 0.0
             if iteration == 0:
                 once_s = self.steps.once.get(step, 0.0) + self.random.uniform(0.0, self.steps.starts.get(step, 0.0))
-            return self.seconds[step] + once_s + (self.random.expovariate(1 / delay_s) if delay_s else 0.0)
+            seconds = self.seconds[step] + once_s
+            return self._delayed_s(step, seconds) if step in self.steps.delays else seconds
         found = self.searches.search(
             (iteration, step),
             awaited,
@@ -135,6 +137,17 @@ class _Events:
         )
         self.found_s[awaited.lane] = found
         return max(0.0, found - self.now)
+
+    def _delayed_s(self, step: int, seconds: float) -> float:
+        """How long a step of so many seconds takes that the machine adds to; its worker rests from then on."""
+        delay = self.steps.delays[step]
+        rest_s = max(0.0, self.now - self.active_s.get((delay.worker, delay.computes), 0.0))
+        mean_s = delay.mean_s(rest_s)
+        seconds += self.random.expovariate(1 / mean_s) if mean_s else 0.0
+        self.active_s[delay.worker, False] = self.now + seconds
+        if delay.computes:
+            self.active_s[delay.worker, True] = self.now + seconds
+        return seconds
 
     def run(self) -> None:
         """Until everything is done."""

@@ -16,7 +16,7 @@ object by object (``planner.sum_steps``), and an object is only found when it is
 
 from collections.abc import Sequence
 
-from planner.graph import COMMON, GANG, NO_DELAYS, TICKS_PER_S, Awaited, Delays, Need, Placed, Ports, Steps
+from planner.graph import COMMON, GANG, NO_DELAYS, TICKS_PER_S, Awaited, Delay, Delays, Need, Placed, Ports, Steps
 from planner.sample_loads import SampleLoads
 from planner.stage_costs import StageCosts, Transfer
 from planner.sum_steps import Member, add_sum
@@ -107,15 +107,18 @@ class StepsOfPlan:
                 elif op is Op.REDUCE and self._serial:
                     last = self.steps.add(costs.synchronise_server_s, server=COMMON)
                 else:
-                    last = self.steps.add(self._compute_s(costs, op, share), delay_s=self._delays.instruction_s)
+                    last = self.steps.add(
+                        self._compute_s(costs, op, share),
+                        delay=Delay(self._delays.instruction_s, ports.up, computes=True),
+                    )
             case Lane.UPLOAD:
                 inbox = stage + (1 if op is Op.SEND_ACTIVATION else -1)
-                link, last = self._upload(direction.upload, share, put_gate(inbox), ports.up)
+                link, last = self._upload(direction.upload, share, put_gate(inbox), ports)
                 self._sent[stage, instruction] = last
             case Lane.DOWNLOAD:
                 issue = self.steps.add(0.0)
                 transfer = self._download(stage, op, direction.download)
-                link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage), ports.down)
+                link, last = self._transfer(transfer, share, None if op is Op.LOAD else get_gate(stage), ports)
                 if op is Op.LOAD and self._loads is not None and (stage, replica) not in self._loading:
                     self._loading.add((stage, replica))
                     self.steps.once[link] = self._loads.first_s[stage]
@@ -141,19 +144,19 @@ class StepsOfPlan:
             return costs.step_s
         return (costs.forward if op is Op.FORWARD else costs.backward).compute_s * share
 
-    def _upload(self, transfer: Transfer, share: float, gate: int, port: int) -> tuple[int, int]:
+    def _upload(self, transfer: Transfer, share: float, gate: int, ports: Ports) -> tuple[int, int]:
         if not self._timed_links:
-            return self._transfer(transfer, share, gate, port)
-        request = self.steps.add(transfer.latency_s, works=False, delay_s=self._delays.object_s)
-        return request, self.steps.add(transfer.link_s * share, server=port, works=False)
+            return self._transfer(transfer, share, gate, ports)
+        request = self.steps.add(transfer.latency_s, works=False, delay=Delay(self._delays.object_s, ports.up))
+        return request, self.steps.add(transfer.link_s * share, server=ports.up, works=False)
 
-    def _transfer(self, transfer: Transfer, share: float, gate: int | None, port: int) -> tuple[int, int]:
+    def _transfer(self, transfer: Transfer, share: float, gate: int | None, ports: Ports) -> tuple[int, int]:
         if self._serial and transfer.whole_s > 0:
             return self.steps.add(transfer.link_s * share + transfer.latency_s, server=COMMON), self.steps.add(0.0)
         if self._timed_links:
-            link = self.steps.add(transfer.link_s * share, server=port, works=False)
-            delay_s = self._delays.object_s if transfer.whole_s else 0.0
-            return link, self.steps.add(transfer.latency_s, works=False, delay_s=delay_s)
+            link = self.steps.add(transfer.link_s * share, server=ports.down, works=False)
+            delay = Delay(self._delays.object_s, ports.up) if transfer.whole_s else None
+            return link, self.steps.add(transfer.latency_s, works=False, delay=delay)
         return self.steps.add(transfer.link_s * share, gate=gate), self.steps.add(transfer.latency_s)
 
     def _connect(self, worker: Sequence[Placed]) -> None:

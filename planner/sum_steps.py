@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from planner.graph import GANG, Awaited, Ports, Steps
+from planner.graph import GANG, Awaited, ByRest, Delay, Ports, Steps
 from runtime.keys import series
 from runtime.pacing import IN_FLIGHT
 from runtime.synchronisation import Algorithm, Exchange
@@ -31,7 +31,7 @@ class _Replica:
     steps: Steps
     member: Member
     latency_s: float
-    object_s: float
+    object_s: ByRest
     uploads: list[int] = field(default_factory=list)
     downloads: list[int] = field(default_factory=list)
     last_search: int | None = None
@@ -39,7 +39,7 @@ class _Replica:
 
     def put(self, after: Sequence[int], seconds: float) -> int:
         """An upload that is made when ``after`` are done; the step at whose end the object is there."""
-        request = self.steps.add(self.latency_s, works=False, delay_s=self.object_s)
+        request = self.steps.add(self.latency_s, works=False, delay=Delay(self.object_s, self.member.ports.up))
         self.steps.needs[request] += [
             (step, 0) for step in [*after, *self.member.uploads, *self.uploads[-IN_FLIGHT:][: 1 - IN_FLIGHT]]
         ]
@@ -55,7 +55,7 @@ class _Replica:
         self.steps.needs[issue] += [(step, 0) for step in [*after, *full]]
         search = self.steps.add(self.latency_s, works=False)
         link = self.steps.add(seconds, server=self.member.ports.down, works=False)
-        read = self.steps.add(0.0, works=False, delay_s=self.object_s)
+        read = self.steps.add(0.0, works=False, delay=Delay(self.object_s, self.member.ports.up))
         follows, self.last_series = series(key) == self.last_series, series(key)
         # Not the ports' own numbers: searches of the sum and of the schedule do not wait for one another.
         self.steps.looks[search] = Awaited(-self.member.ports.down, key, issue, sent, self.latency_s, follows)
@@ -78,7 +78,7 @@ def _rotated_back(replica: int, count: int) -> list[int]:
 
 
 def add_sum(
-    steps: Steps, exchange: Exchange, algorithm: Algorithm, members: Sequence[Member], object_s: float = 0.0
+    steps: Steps, exchange: Exchange, algorithm: Algorithm, members: Sequence[Member], object_s: ByRest = ()
 ) -> None:
     """Adds the steps between the members' begins and ends. One bucket; ``object_s`` as in ``Delays``."""
     replicas = [_Replica(steps, member, exchange.latency_s, object_s) for member in members]

@@ -49,8 +49,8 @@ LOOK_SHARE = 0.8
 """
 PAUSE_SHARE = 0.15
 """Of that wait, until the second one, if the waits do not differ by more."""
-LOOKS_IN_VAIN = 2.2
-LOOKS_IN_VAIN_FOLLOWING = 0.3
+LOOKS_IN_VAIN = 1.9
+LOOKS_IN_VAIN_FOLLOWING = 0.25
 """GETs that find nothing in the steady state, per object that had to be awaited: the first of a series, and one that
 follows another of it. That is what the rules above give on average over waits that vary little and much
 (tests/runtime/test_arrivals.py). Of objects that are there already there are none."""

@@ -2,9 +2,12 @@ import pytest
 
 import planner.machine
 from bench import prediction
-from bench.prediction import Pair
-from bench.prediction_cases import CASES, Case, Part
+from bench.prediction import EXAMPLES, Pair
+from bench.prediction_cases import CASES, LAYERS, MOST_SAMPLES, Case, Part, drawn
+from planner.job import load_job
+from runtime.dataset import load_dataset
 from runtime.records import Traffic
+from runtime.schedule import ScheduleName
 from runtime.synchronisation import Algorithm
 
 SMALL = Case(
@@ -38,6 +41,19 @@ def test_cases_differ_in_what_a_plan_can_differ_in():
     assert len({case.schedule for case in CASES}) == 3
     assert any(part.recompute for case in CASES for part in case.stages)
     assert len({tuple(part.layers for part in case.stages) for case in CASES}) >= 5
+
+
+def test_those_drawn_are_the_same_for_a_seed_and_plans_of_the_examples():
+    cases = drawn(3, 40)
+    assert cases[:7] == drawn(3, 7) and cases[0] != drawn(4, 1)[0]
+    assert len({case.name for case in cases}) == 40
+    for case in cases:
+        assert sum(part.layers for part in case.stages) == LAYERS[case.example]
+        assert case.micro_batch * case.micro_batches <= MOST_SAMPLES
+    assert {case.example for case in cases} == set(LAYERS) and {case.schedule for case in cases} == set(ScheduleName)
+    assert {case.algorithm for case in cases} == set(Algorithm)
+    job = load_job(EXAMPLES / "digits" / "job.toml")
+    assert load_dataset(job.data, EXAMPLES / "digits").train_samples >= 12 * MOST_SAMPLES
 
 
 def test_memory_is_within_a_tenth_or_thirty_megabytes():

@@ -44,7 +44,8 @@ def test_a_machine_and_its_slow_links_become_a_platform(store, tmp_path, monkeyp
     assert platform.upload_bandwidth(1769) <= 1.01 * 64 * 2**20
     assert platform.bandwidth(1769) <= 1.01 * 32 * 2**20
     assert platform.get_latency_s >= 0.02
-    assert platform.delays.object_s > 0
+    assert [rest_s for rest_s, _ in platform.delays.object_s] == list(planner.machine.RESTS_S)
+    assert all(added_s > 0 for _, added_s in platform.delays.object_s)
     assert platform.worker_bytes is not None and 50e6 < platform.worker_bytes < 1e9
 
 

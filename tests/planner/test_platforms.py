@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from planner.graph import Delays
 from planner.platform_format import parse_platform
 from planner.platforms import FOLDER, PLATFORMS, find_platform, platform_of
 from planner.price_list import price_list, regions
@@ -50,6 +51,33 @@ def test_a_file_is_a_platform_too(tmp_path):
     path.write_text(json.dumps(own))
     platform = find_platform(str(path))
     assert (platform.name, platform.bandwidth(2048), platform.upload_bandwidth(2048)) == ("mine", 75 * 2**20, 2e7)
+
+
+def test_what_a_machine_adds_is_a_number_or_told_by_the_rest_before():
+    changed = document("local")
+    changed["machine"] |= {"instruction_s": 0.002, "object_s": [[0.01, 0.001], [0.1, 0.003]]}
+    delays = platform_of(parse_platform(json.dumps(changed), "p.json")).delays
+    assert delays == Delays(((0.0, 0.002),), ((0.01, 0.001), (0.1, 0.003)))
+    changed["machine"]["object_s"] = 0
+    assert platform_of(parse_platform(json.dumps(changed), "p.json")).delays.object_s == ()
+
+
+@pytest.mark.parametrize(
+    ("added", "mentions"),
+    [
+        ([[0.1, 0.001], [0.1, 0.002]], ["object_s: rests must ascend", "0.1 s, then 0.1 s"]),
+        ([[0.1, -0.001]], ["object_s", "-0.001"]),
+        ([], ["object_s"]),
+        ("fast", ["object_s", "fast"]),
+    ],
+)
+def test_what_a_machine_cannot_add_is_refused(added, mentions):
+    changed = document("local")
+    changed["machine"]["object_s"] = added
+    with pytest.raises(UserInputError) as caught:
+        parse_platform(json.dumps(changed), "p.json")
+    for text in ["p.json", "docs/platform.md", *mentions]:
+        assert text in str(caught.value)
 
 
 def test_storage_that_bills_bytes_is_priced_by_them():

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from planner.cost_model import CostModel
-from planner.graph import Delays
+from planner.graph import Delay, Delays
 from planner.platforms import PLATFORMS
 from planner.sample_loads import SampleLoads
 from planner.simulate import Sharing, simulate
@@ -171,11 +171,30 @@ def test_samples_that_are_held_are_loaded_once():
 
 def test_of_runs_that_differ_the_median_one_is_told_and_always_the_same():
     calm = on_one_machine(sharing=Sharing(cores=2, timed_links=True))
-    delays = Delays(instruction_s=0.05, object_s=0.02)
+    delays = Delays(instruction_s=((0.0, 0.05),), object_s=((0.0, 0.02),))
     noisy = [on_one_machine(sharing=Sharing(cores=2, timed_links=True, delays=delays)) for _ in range(2)]
     assert noisy[0].replay.finished == noisy[1].replay.finished
     added = noisy[0].typical_s(8) - calm.typical_s(8)
     assert 4 * 0.05 < added < 16 * 0.05, "four to eight instructions lie on the critical path"
+
+
+def test_a_worker_that_has_rested_for_long_takes_longer():
+    """Some computations here are half a second after the one before, none is 30 s."""
+
+    def typical_s(**delays):
+        return on_one_machine(sharing=Sharing(cores=2, timed_links=True, delays=Delays(**delays))).typical_s(8)
+
+    calm, half, long = (typical_s(), *(((rest_s, 0.0), (1.01 * rest_s, 0.1)) for rest_s in (0.5, 30.0)))
+    assert typical_s(instruction_s=half) > calm + 0.05
+    assert typical_s(object_s=half) > calm + 0.05
+    assert typical_s(instruction_s=long) == typical_s(object_s=long) == pytest.approx(calm, abs=0.02)
+
+
+def test_what_a_rest_adds_is_told_at_some_and_linear_between():
+    delay = Delay(((0.1, 0.02), (0.3, 0.06)), worker=1)
+    assert [delay.mean_s(rest_s) for rest_s in (0.0, 0.1, 0.2, 0.3, 9.0)] == pytest.approx(
+        [0.02, 0.02, 0.04, 0.06, 0.06]
+    )
 
 
 def test_the_typical_iteration_is_the_runs_median():

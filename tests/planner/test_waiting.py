@@ -69,9 +69,7 @@ def test_the_mailbox_finds_an_object_when_the_planner_says(seed, follows):
         store.now = issued_s = max(issued_s, came_s)
         store.arrived_s = issued_s + generator.gauss(usual_s, 0.1 * usual_s)
         look = arrivals.look(KEY, follows)
-        expected = find(
-            look, latency_s, issued_s=issued_s, turn_s=issued_s, since_s=came_s, arrived_s=store.arrived_s
-        )
+        expected = find(look, latency_s, issued_s=issued_s, turn_s=issued_s, since_s=came_s, arrived_s=store.arrived_s)
         mailbox.wait(store, KEY, Turn(before, partial(arrivals.look, KEY, follows), learn))
         assert store.now == pytest.approx(expected.at_s, abs=1e-9)
         assert astuple(learnt[-1])[1:] == pytest.approx(astuple(expected.wait)[1:], abs=1e-9)

@@ -3,6 +3,7 @@
 import io
 import socket
 import threading
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -11,8 +12,10 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+import runtime.store_s3
+from runtime.keys import GangKeys
 from runtime.store import KeyNotFound, StoreUnavailable, TransientError
-from runtime.store_s3 import S3Store
+from runtime.store_s3 import THERE_AT, S3Store
 
 
 def client(endpoint="http://127.0.0.1:9"):
@@ -79,6 +82,38 @@ def test_what_has_not_come_in_time_is_given_up(stubbed):
     stubber.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"123"), 3), "ContentLength": 3})
     with pytest.raises(StoreUnavailable, match="0 of 3 bytes"):
         store.get("k", within_s=-1.0)
+
+
+def told_at(store, stubber, metadata):
+    """What a GET says of when the object came."""
+    answer = {"Body": StreamingBody(io.BytesIO(b"1"), 1), "ContentLength": 1, "Metadata": metadata}
+    told = []
+    stubber.add_response("get_object", answer)
+    store.get("k", found=told.append)
+    return told[0]
+
+
+def test_an_inbox_objects_sender_says_when_its_put_is_done_once_it_knows_how_long_that_takes(stubbed, monkeypatch):
+    store, stubber = stubbed
+    sent = []
+    stubber.client.meta.events.register("before-parameter-build.s3.PutObject", lambda params, **_: sent.append(params))
+    times = iter([100.0, 103.0, 200.0, 207.0, 300.0, 300.0])  # of each PUT, begin and end
+    monkeypatch.setattr(runtime.store_s3, "time", SimpleNamespace(monotonic=lambda: next(times), time=lambda: 5_000.0))
+    for iteration in range(3):
+        stubber.add_response("put_object", {})
+        store.put(GangKeys("run", 0, 0).activation(iteration, 2), b"1")
+    assert "Metadata" not in sent[0]
+    assert [float(params["Metadata"][THERE_AT]) for params in sent[1:]] == [5_003.0, 5_007.0]
+    monkeypatch.undo()
+    assert told_at(store, stubber, sent[1]["Metadata"]) == 5_003.0
+    stubber.add_response("put_object", {})
+    store.put("segments/00000/commit.json", b"1")
+    assert "Metadata" not in sent[-1], "nobody awaits it in every iteration"
+
+
+@pytest.mark.parametrize("said", [{}, {THERE_AT: "soon"}, {THERE_AT: "nan"}, {THERE_AT: "1e999"}, {THERE_AT: ""}])
+def test_what_is_no_time_is_not_told(stubbed, said):
+    assert told_at(*stubbed, said) is None
 
 
 def test_nobody_listening_may_pass():
