@@ -10,8 +10,8 @@ at the pace of links. So the first is looked for closely, from the earliest of t
                                                     until_s ▲
                     waits of the last iterations  ▲  ▲▲ ▲
 
-Stores tell when an object came, so a wait is learnt as it was and not as it was seen: whoever is late once does not
-think that it waits so long, and who waits for it in turn learns from it how much longer only as long as it is late.
+Stores tell when an object came, so a wait is learnt as it was and not as it was seen: whoever looks too late once is
+not too late the next time. Else what one is late by would be a part of the waits that others learn, and go round.
 
 One that follows another is looked for once, when it was there in most of the last iterations; in the first two, after
 the mean of the waits for those before it. What was there when it was requested is asked for at once the next time.

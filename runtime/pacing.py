@@ -13,6 +13,8 @@ FIRST_PAUSE_S = 0.002
 comes."""
 LONGEST_PAUSE_S = 0.1
 PAUSE_GROWTH = 1.25
+"""From one to the next. What one stage is late by, all that wait for it are: in replays of 24 plans, iterations were 5%
+longer with 2.0 and 3% with 1.5, for 4% and 2% fewer looks in vain."""
 LATEST = 0.05
 """Where a wait is so long that this share of it is more than the longest pause, a pause may last that share."""
 
@@ -23,19 +25,17 @@ SECOND_LOOK_SHARE, SECOND_PAUSE_SHARE = 0.25, 0.125
 """In the second iteration the wait is guessed to be the first one, or the planned iteration, if that is shorter. These
 parts of it pass until the first GET, and from one GET to the next. The first wait holds what was done for the first
 time, and how much later other workers started. What a worker is late by then becomes part of others' waits, who learn
-it: it goes round for many iterations, though nobody is late for a reason of its own. So all workers look early in the
-same iteration, and learn how long they wait if nobody is late. Before, with 0.75 and 0.2, ``chargpt_recompute`` of
-``python -m bench prediction`` took 1.7 to 2.4 s per iteration; now 1.2."""
+it. So all workers look early in the same iteration, and learn how long they wait if nobody is late."""
 
 REMEMBERED = 8
 """Waits for the same object of earlier iterations that the next wait for it is judged by."""
-
 RECENT = 4
 """Of the remembered waits, as many as say from when to when to look closely; the longest of them does not count."""
 LOOK_PRICE_S = 0.01
 """With waits that spread over W, looks begin at the shortest and pauses last √(LOOK_PRICE_S·W), or W if that is less.
 Were one worker's delay all that counted, looks and delays together would cost least at 0.028, as on Lambda a GET costs
-as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less is right."""
+as much as 14 ms of a worker of 1,769 MB. Whole gangs wait, so less is right: in those replays
+iterations were 3% longer with 0.045."""
 CLOCK_SHARE = 0.1
 """Of what looks say that a sender's clock is off by, in the mean of it."""
 ANSWER_SHARE = 0.1

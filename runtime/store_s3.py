@@ -104,7 +104,7 @@ class _Window(io.RawIOBase):
 
 THERE_AT = "there-at"
 """Metadata of an inbox object: Unix time at which its PUT was expected to be done. S3 itself tells when an object came
-in whole seconds only (docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html, read 2026-11-27)."""
+by an HTTP date, in whole seconds (RFC 9110, 5.6.7)."""
 
 
 class S3Store(Store):
