@@ -42,7 +42,7 @@ ByRest = tuple[tuple[float, float], ...]
 @dataclass(frozen=True)
 class Delays:
     """Seconds that a machine adds, on average, by how long a worker has rested: then its caches are cold, and its cores
-    are asleep. How long each time is drawn from an exponential distribution."""
+    are asleep. How long each time is drawn from a gamma distribution."""
 
     instruction_s: ByRest = ()
     """To what the compute lane does, by how long it has done nothing."""

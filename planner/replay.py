@@ -19,6 +19,9 @@ from planner.recurrence import replay_unshared
 from planner.replayed import RECORDED, RateLimits, Replay, pace
 from planner.waiting import Searches
 
+DELAY_SHAPE = 4.0
+"""Of the gamma distribution of what a machine adds, whose standard deviation is then half its mean. On 2 cores, after
+rests of 3 ms to 1 s, it was a third to a half of it for objects, and less for computations."""
 MOST_EVENTS = 400_000
 """Replayed event by event; iterations beyond go on at the pace of the second half of those replayed."""
 
@@ -143,7 +146,7 @@ class _Events:
         delay = self.steps.delays[step]
         rest_s = max(0.0, self.now - self.active_s.get((delay.worker, delay.computes), 0.0))
         mean_s = delay.mean_s(rest_s)
-        seconds += self.random.expovariate(1 / mean_s) if mean_s else 0.0
+        seconds += self.random.gammavariate(DELAY_SHAPE, mean_s / DELAY_SHAPE) if mean_s else 0.0
         self.active_s[delay.worker, False] = self.now + seconds
         if delay.computes:
             self.active_s[delay.worker, True] = self.now + seconds
