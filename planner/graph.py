@@ -5,8 +5,7 @@ All iterations have the same graph, so it is written once: a need names a step a
 
 from dataclasses import dataclass, field
 
-import numpy
-
+from planner.points import between
 from runtime.keys import GangKeys
 from runtime.schedule import Instruction
 
@@ -68,7 +67,7 @@ class Delay:
 
     def mean_s(self, rest_s: float) -> float:
         """After a rest: linear between two that are told, constant outside."""
-        return float(numpy.interp(rest_s, *zip(*self.by_rest, strict=True)))
+        return between(self.by_rest, rest_s)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,12 @@ Platforms are files (docs/platform.md): those in ``planner/platform_files`` by n
 core counts as one vCPU, unless functions of several memory sizes measured the profile.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.graph import NO_DELAYS, ByRest, Delays
 from planner.platform_format import BurstSpec, PlatformSpec, load_platform
+from planner.points import between
 from planner.price_list import PriceList, StoragePrices, price_list
 from runtime.errors import UserInputError
 from runtime.limits import LAMBDA_MAX_MEMORY_MB
@@ -59,11 +58,11 @@ class Platform:
 
     def bandwidth(self, memory_mb: float) -> float:
         """Bytes/s of a worker's downloads, and of its uploads where nothing else is said."""
-        return _between(self.bandwidth_points, memory_mb)
+        return between(self.bandwidth_points, memory_mb)
 
     def upload_bandwidth(self, memory_mb: float) -> float:
         """Bytes/s of a worker's uploads."""
-        return _between(self.upload_points or self.bandwidth_points, memory_mb)
+        return between(self.upload_points or self.bandwidth_points, memory_mb)
 
     def first_download_s(self, size: float, memory_mb: float) -> float:
         """Seconds in which a fresh environment fetches ``size`` bytes: first out of the burst, then at what lasts."""
@@ -86,16 +85,6 @@ class Platform:
             assert self.prices.express is not None, "a platform file that says express has its prices"
             return self.prices.express
         return self.prices.standard
-
-
-def _between(points: Sequence[tuple[float, float]], memory_mb: float) -> float:
-    at = bisect_right([memory for memory, _ in points], memory_mb)
-    if at == 0:
-        return points[0][1]
-    if at == len(points):
-        return points[-1][1]
-    (low, slow), (high, fast) = points[at - 1], points[at]
-    return slow + (fast - slow) * (memory_mb - low) / (high - low)
 
 
 def _by_rest(added: float | list[tuple[float, float]]) -> ByRest:

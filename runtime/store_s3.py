@@ -21,6 +21,9 @@ _CHUNK_BYTES = 1 << 20
 _TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "ThrottlingException", "TooManyRequests"}
 """Beside all answers with status 429 and 5xx
 (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, read 2026-11-24)."""
+THERE_AT = "there-at"
+"""Metadata of an inbox object: Unix time at which its PUT was expected to be done. S3 itself tells when an object came
+by an HTTP date, in whole seconds (RFC 9110, 5.6.7)."""
 
 
 CLIENT_CONFIG = Config(
@@ -100,11 +103,6 @@ class _Window(io.RawIOBase):
         part = self._view[self._at : end]
         self._at += len(part)
         return part
-
-
-THERE_AT = "there-at"
-"""Metadata of an inbox object: Unix time at which its PUT was expected to be done. S3 itself tells when an object came
-by an HTTP date, in whole seconds (RFC 9110, 5.6.7)."""
 
 
 class S3Store(Store):
